@@ -1,0 +1,1 @@
+"""Questions asked of stored episodes: of their text, and of the model that wrote them."""

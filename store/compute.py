@@ -1,0 +1,130 @@
+"""Run a function over many tasks, here or in reader processes: the same function, the same results.
+
+Takes a generator function and its tasks, gives what they yield as it comes. The one place that knows how work is
+spread over processes; knows nothing of the work.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.connection import wait
+from typing import Any, Protocol, TypeVar
+
+from .errors import InvestigateError, StoreError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class IdLease(Protocol):
+    """Hands out ranges of ids that nobody else has."""
+
+    def take(self, n: int) -> int:
+        """The first of ``n`` consecutive ids."""
+        ...
+
+
+class LocalLease:
+    """Ids for work in this process."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+
+    def take(self, n: int) -> int:
+        self._next += n
+        return self._next - n
+
+
+class SharedLease:
+    """Ids for work in several processes; the counter belongs to the process that made it."""
+
+    def __init__(self, first: int) -> None:
+        self._next = multiprocessing.get_context("spawn").Value("q", first)
+
+    def take(self, n: int) -> int:
+        with self._next.get_lock():
+            first: int = self._next.value
+            self._next.value = first + n
+        return first
+
+
+def run_tasks(
+    function: Callable[[Task, IdLease], Iterable[Result]], tasks: Sequence[Task], *, first_id: int, jobs: int
+) -> Iterator[Result]:
+    """Yield everything that ``function(task, lease)`` yields for each task, in no promised order.
+
+    With ``jobs`` = 1 or a single task, in this process and in order. An expected error of a task ends the run with
+    that error; a process that dies ends it with StoreError. Results must pickle.
+    """
+    if jobs <= 1 or len(tasks) <= 1:
+        lease = LocalLease(first_id)
+        for task in tasks:
+            yield from function(task, lease)
+        return
+    context = multiprocessing.get_context("spawn")
+    todo: Any = context.Queue()
+    done: Any = context.Queue(maxsize=4 * jobs)
+    for task in tasks:
+        todo.put(task)
+    shared = SharedLease(first_id)
+    workers = [
+        context.Process(target=_work, args=(function, todo, done, shared), daemon=True)
+        for _ in range(min(jobs, len(tasks)))
+    ]
+    for _ in workers:
+        todo.put(None)
+    for worker in workers:
+        worker.start()
+    try:
+        yield from _collect(done, workers)
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+
+
+def _collect(done: Any, workers: Sequence[Any]) -> Iterator[Any]:
+    running = len(workers)
+    while running:
+        try:
+            kind, value = done.get(timeout=1)
+        except queue.Empty:
+            dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
+            if dead:
+                raise StoreError(
+                    f"A reader process died (exit {dead[0].exitcode}; out of memory?). What was finished is stored; "
+                    "run the same command again, with --jobs 1 if it repeats."
+                ) from None
+            continue
+        if kind == "error":
+            raise value
+        if kind == "end":
+            running -= 1
+        else:
+            yield value
+
+
+def _work(function: Callable[[Any, IdLease], Iterable[Any]], todo: Any, done: Any, lease: IdLease) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        while (task := todo.get()) is not None:
+            for result in function(task, lease):
+                done.put(("result", result))
+    except InvestigateError as error:
+        done.put(("error", error))
+    except KeyboardInterrupt:
+        return
+    done.put(("end", None))
+
+
+def _die_with_parent() -> None:
+    # A killed writer's readers must not go on writing shards beside the next writer's.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

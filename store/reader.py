@@ -1,0 +1,188 @@
+"""Questions asked of a workspace, answered by DuckDB over its Parquet files.
+
+Takes one snapshot of the catalog, gives tables. SQL from the user goes through ``user_table``: one SELECT, in a
+connection that can reach nothing but the workspace's shards and write nothing at all. Knows no analysis.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from . import catalog
+from .errors import StoreError, UsageError
+from .schemas import TABLES
+from .shards import Shard
+from .workspace import Workspace
+
+_LIVE = "NOT EXISTS (FROM retired r WHERE r.episode_id = t.episode_id AND r.revision = t.revision)"
+
+_VIEWS = {
+    "episodes": f"""
+        SELECT t.episode_id, t.uid, t.source, t.record, t.format, t.experiment, t.checkpoint, t.model, t.environment,
+               t.split, t.task_id, t.group_id, t.training_step, t.reward, t.success, t.scores, t.stop_reason, t.error,
+               t.started_at, t.n_messages, t.n_parts, t.n_chars, d.duplicate_of, t.metadata, t.revision, t.digest
+        FROM stored_episodes t LEFT JOIN duplicates d ON d.episode_id = t.episode_id WHERE {_LIVE}""",
+    "parts": f"SELECT t.* FROM stored_parts t WHERE {_LIVE}",
+    "calls": f"SELECT t.* FROM stored_calls t WHERE {_LIVE}",
+    "messages": """
+        SELECT episode_id, message_index, any_value(role) AS role, any_value(branch) AS branch,
+               any_value(agent) AS agent, any_value(given) AS given, count(*) AS n_parts,
+               string_agg(text, chr(10) ORDER BY part_index) FILTER (kind = 'text') AS text,
+               string_agg(text, chr(10) ORDER BY part_index) FILTER (kind = 'reasoning') AS reasoning
+        FROM parts GROUP BY episode_id, message_index""",
+    "skipped": """
+        SELECT t.* FROM stored_skipped t
+        WHERE NOT EXISTS (FROM mended m WHERE m.source = t.source AND m.record = t.record)""",
+    "sources": """
+        SELECT s.source, s.format, s.bytes, s.done, s.ingested_at, coalesce(e.episodes, 0) AS episodes,
+               coalesce(e.messages, 0) AS messages, coalesce(e.parts, 0) AS parts, coalesce(k.skipped, 0) AS skipped
+        FROM source_states s
+        LEFT JOIN (SELECT source, count(*) AS episodes, sum(n_messages)::BIGINT AS messages,
+                          sum(n_parts)::BIGINT AS parts FROM episodes GROUP BY source) e USING (source)
+        LEFT JOIN (SELECT source, count(*) AS skipped FROM skipped GROUP BY source) k USING (source)""",
+    "clusters": "FROM stored_clusters",
+    "cluster_members": "FROM stored_cluster_members",
+    "token_scores": "FROM stored_token_scores",
+    "span_scores": "FROM stored_span_scores",
+    "outcomes": "FROM stored_outcomes",
+}
+
+
+class Reader:
+    """Made by ``Workspace.reader()``. Everything it answers is of one moment."""
+
+    def __init__(self, workspace: Workspace, connection: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> None:
+        self.workspace = workspace
+        self._connection = connection
+        self._shards = shards
+
+    def shards(self, table: str) -> list[Shard]:
+        """The shards of one table, in the order in which they were committed."""
+        return [shard for shard in self._shards if shard.table == table]
+
+    def batches(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of one shard, a row group at a time, retired ones included."""
+        with pq.ParquetFile(self.workspace.root / shard.path) as file:
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, columns=list(columns)).combine_chunks().to_batches()
+
+    def group_sizes(self, shard: Shard) -> list[int]:
+        """How many rows each row group of a shard has."""
+        with pq.ParquetFile(self.workspace.root / shard.path) as file:
+            return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+    def table(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """The answer to one of our own questions."""
+        try:
+            return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
+        except duckdb.IOException as error:
+            raise StoreError(f"A file of the workspace cannot be read: {_first_line(error)}") from None
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The same as a list of dicts."""
+        rows: list[dict[str, Any]] = self.table(sql, parameters).to_pylist()
+        return rows
+
+    def user_table(self, sql: str, limit: int | None = None) -> pa.Table:
+        """The answer to the user's SQL. Raises UsageError for anything but one SELECT that works."""
+        try:
+            statements = duckdb.extract_statements(sql)
+        except duckdb.Error as error:
+            raise UsageError(f"That is not SQL that DuckDB can read: {_first_line(error)}") from None
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise UsageError("Give exactly one SELECT; a workspace is changed by commands, not by SQL.")
+        text = statements[0].query.rstrip().rstrip(";")
+        bound = "" if limit is None else f" LIMIT {int(limit)}"
+        try:
+            # As a subquery the binder refuses whatever writes, also inside a CTE.
+            return self._connection.sql(f"SELECT * FROM (\n{text}\n){bound}").to_arrow_table()
+        except duckdb.Error as error:
+            raise UsageError(f"DuckDB refuses that SQL: {_first_line(error)}") from None
+
+    def select_ids(self, where: str | None = None, limit: int | None = None) -> list[int]:
+        """The ids of episodes for which a predicate on the ``episodes`` view holds, in order."""
+        condition = f" WHERE (\n{where}\n)" if where else ""
+        ids = self.user_table(f"SELECT episode_id FROM episodes{condition} ORDER BY episode_id", limit)
+        return [int(value) for value in ids["episode_id"].to_pylist()]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+@contextmanager
+def open_reader(workspace: Workspace) -> Iterator[Reader]:
+    """Take a snapshot of the catalog and lock DuckDB down to the files it names."""
+    with catalog.connect_for_reading(workspace.catalog_path) as snapshot:
+        rows = snapshot.execute("SELECT shard_id, table_name, path, n_rows, n_bytes FROM shards ORDER BY rowid")
+        shards = [Shard(*row) for row in rows]
+        small: dict[str, tuple[list[str], list[Any]]] = {}
+        for name in catalog.SMALL_TABLES:
+            cursor = snapshot.execute(f"SELECT * FROM {name}")
+            small[name] = ([column[0] for column in cursor.description], cursor.fetchall())
+    with (
+        tempfile.TemporaryDirectory(prefix="investigate-") as spill,
+        duckdb.connect(
+            config={
+                "python_enable_replacements": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_persistent_secrets": False,
+            }
+        ) as connection,
+    ):
+        for name, (columns, values) in small.items():
+            _copy(connection, name, columns, values)
+        files = _create_views(connection, workspace, shards)
+        connection.execute(f"SET temp_directory='{spill}'")
+        connection.execute(f"SET allowed_paths=[{', '.join(map(_literal, files))}]")
+        connection.execute("SET enable_external_access=false")
+        connection.execute("SET lock_configuration=true")
+        yield Reader(workspace, connection, shards)
+
+
+_TYPES = {
+    "source_states": "VARCHAR, VARCHAR, BIGINT, BIGINT, BIGINT, BIGINT, VARCHAR, BOOLEAN, VARCHAR",
+    "retired": "BIGINT, INTEGER",
+    "mended": "VARCHAR, VARCHAR",
+    "duplicates": "BIGINT, BIGINT",
+    "runs": "VARCHAR, VARCHAR, VARCHAR, VARCHAR",
+    "models": "VARCHAR, VARCHAR",
+}
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, name: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    typed = ", ".join(f'"{column}" {kind}' for column, kind in zip(columns, _TYPES[name].split(", "), strict=True))
+    connection.execute(f"CREATE TABLE {name} ({typed})")
+    if rows:
+        # Column lists through unnest: executemany of as many rows takes forty times as long.
+        lists = [list(column) for column in zip(*rows, strict=True)]
+        connection.execute(f"INSERT INTO {name} SELECT {', '.join(['unnest(?)'] * len(columns))}", lists)
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, shards: list[Shard]) -> list[str]:
+    files = []
+    for table, schema in TABLES.items():
+        paths = [str(workspace.root / shard.path) for shard in shards if shard.table == table]
+        if paths:
+            listed = ", ".join(map(_literal, paths))
+            connection.execute(f"CREATE VIEW stored_{table} AS FROM read_parquet([{listed}], union_by_name=true)")
+        else:
+            connection.register("empty", schema.empty_table())
+            connection.execute(f"CREATE TABLE stored_{table} AS FROM empty")
+            connection.unregister("empty")
+        files += paths
+    for name, sql in _VIEWS.items():
+        connection.execute(f"CREATE VIEW {name} AS {sql}")
+    return files
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,171 @@
+"""The columns of every stored table.
+
+Takes nothing, gives Arrow schemas. The fields of the dataclasses in ``types.py`` are the columns of ``episodes``,
+``parts``, ``calls`` and ``skipped``; a test compares them. Knows no file.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+TEXT: Final = pa.large_string()
+"""64-bit offsets: a shard may hold more than 2 GiB of text."""
+
+_NAME = pa.string()
+_JSON = pa.string()
+
+EPISODES: Final = pa.schema(
+    [
+        ("episode_id", pa.int64()),
+        ("uid", _NAME),
+        ("revision", pa.int32()),
+        ("digest", _NAME),
+        ("source", _NAME),
+        ("record", _NAME),
+        ("format", _NAME),
+        ("experiment", _NAME),
+        ("checkpoint", _NAME),
+        ("model", _NAME),
+        ("environment", _NAME),
+        ("split", _NAME),
+        ("task_id", _NAME),
+        ("group_id", _NAME),
+        ("training_step", pa.int64()),
+        ("reward", pa.float64()),
+        ("success", pa.bool_()),
+        ("scores", _JSON),
+        ("stop_reason", _NAME),
+        ("error", TEXT),
+        ("started_at", _NAME),
+        ("n_messages", pa.int32()),
+        ("n_parts", pa.int32()),
+        ("n_chars", pa.int64()),
+        ("metadata", TEXT),
+    ]
+)
+
+PARTS: Final = pa.schema(
+    [
+        ("episode_id", pa.int64()),
+        ("revision", pa.int32()),
+        ("message_index", pa.int32()),
+        ("part_index", pa.int32()),
+        ("role", _NAME),
+        ("branch", _NAME),
+        ("agent", _NAME),
+        ("given", pa.bool_()),
+        ("kind", _NAME),
+        ("text", TEXT),
+        ("tool_name", _NAME),
+        ("tool_call_id", _NAME),
+        ("is_error", pa.bool_()),
+        ("parse_error", _NAME),
+        ("redacted", pa.bool_()),
+        ("reasoning_kind", _NAME),
+        ("location", _NAME),
+        ("media_type", _NAME),
+        ("n_replaced", pa.int32()),
+    ]
+)
+
+CALLS: Final = pa.schema(
+    [
+        ("episode_id", pa.int64()),
+        ("revision", pa.int32()),
+        ("call_index", pa.int32()),
+        ("message_index", pa.int32()),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("completion_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float32())),
+        ("prompt_text", TEXT),
+        ("completion_text", TEXT),
+        ("model", _NAME),
+        ("sampling", _JSON),
+    ]
+)
+
+SKIPPED: Final = pa.schema([("source", _NAME), ("record", _NAME), ("byte_offset", pa.int64()), ("reason", TEXT)])
+
+CLUSTERS: Final = pa.schema(
+    [
+        ("run_id", _NAME),
+        ("cluster_id", pa.int32()),
+        ("size", pa.int64()),
+        ("share", pa.float64()),
+        ("label", _NAME),
+        ("terms", pa.list_(_NAME)),
+        ("representatives", pa.list_(pa.int64())),
+        ("stability", pa.float64()),
+    ]
+)
+
+CLUSTER_MEMBERS: Final = pa.schema(
+    [("run_id", _NAME), ("cluster_id", pa.int32()), ("episode_id", pa.int64()), ("probability", pa.float64())]
+)
+
+TOKEN_SCORES: Final = pa.schema(
+    [
+        ("run_id", _NAME),
+        ("episode_id", pa.int64()),
+        ("uid", _NAME),
+        ("probe", _NAME),
+        ("layer", pa.int32()),
+        ("call_index", pa.int32()),
+        ("position", pa.int32()),
+        ("token_id", pa.int32()),
+        ("message_index", pa.int32()),
+        ("part_index", pa.int32()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("score", pa.float32()),
+        ("read", pa.bool_()),
+    ]
+)
+
+SPAN_SCORES: Final = pa.schema(
+    [
+        ("run_id", _NAME),
+        ("episode_id", pa.int64()),
+        ("uid", _NAME),
+        ("probe", _NAME),
+        ("call_index", pa.int32()),
+        ("message_index", pa.int32()),
+        ("part_index", pa.int32()),
+        ("kind", _NAME),
+        ("role", _NAME),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("n_tokens", pa.int32()),
+        ("mean", pa.float64()),
+        ("max", pa.float64()),
+        ("last", pa.float64()),
+    ]
+)
+
+OUTCOMES: Final = pa.schema(
+    [
+        ("run_id", _NAME),
+        ("episode_id", pa.int64()),
+        ("arm", _NAME),
+        ("strength", pa.float64()),
+        ("sample", pa.int32()),
+        ("matched", pa.bool_()),
+        ("text", TEXT),
+    ]
+)
+
+DATA_TABLES: Final = {"episodes": EPISODES, "parts": PARTS, "calls": CALLS, "skipped": SKIPPED}
+"""Written by ingest, under ``data/``."""
+
+RUN_TABLES: Final = {
+    "clusters": CLUSTERS,
+    "cluster_members": CLUSTER_MEMBERS,
+    "token_scores": TOKEN_SCORES,
+    "span_scores": SPAN_SCORES,
+    "outcomes": OUTCOMES,
+}
+"""Written by analyses, under ``runs/<run_id>/``."""
+
+TABLES: Final = DATA_TABLES | RUN_TABLES

@@ -1,0 +1,128 @@
+"""A workspace: the directory that holds everything ingested and found out.
+
+Takes a directory (or finds one), gives its paths, readers and the one writer. All knowledge of where files lie is here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from . import catalog
+from .errors import NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from .reader import Reader
+    from .writer import Writer
+
+FOLDER: Final = ".investigate"
+FORMAT_VERSION: Final = "1"
+ENVIRONMENT_VARIABLE: Final = "INVESTIGATE_WORKSPACE"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """``root`` exists and holds a catalog of the current format version."""
+
+    root: Path
+
+    @property
+    def catalog_path(self) -> Path:
+        return self.root / "catalog.sqlite"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def probes(self) -> Path:
+        return self.root / "probes"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def index(self, *names: str) -> Path:
+        """Folder of a derived index, such as ``index("text")`` or ``index("vectors", "minilm")``."""
+        return self.root.joinpath("index", *names)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """A snapshot to ask questions of. Does not wait for a writer, nor hold one up."""
+        from .reader import open_reader
+
+        with open_reader(self) as reader:
+            yield reader
+
+    @contextmanager
+    def writer(self) -> Iterator[Writer]:
+        """The one writer. Raises StoreError when another process holds it."""
+        from .writer import open_writer
+
+        with open_writer(self) as writer:
+            yield writer
+
+
+def locate(path: Path | None = None) -> Path:
+    """Where the workspace is, or would be: ``path``, else $INVESTIGATE_WORKSPACE, else the nearest ``.investigate``
+    upwards from the current folder, else ``./.investigate``."""
+    if path is None and (named := os.environ.get(ENVIRONMENT_VARIABLE)):
+        path = Path(named)
+    if path is not None:
+        return path.expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / FOLDER / "format_version").exists():
+            return folder / FOLDER
+    return here / FOLDER
+
+
+def open_workspace(path: Path | None = None) -> Workspace:
+    """The workspace that is there. Raises NotFoundError when there is none, StoreError when it cannot be used."""
+    root = locate(path)
+    version = root / "format_version"
+    if not version.exists():
+        raise NotFoundError(f"There is no workspace at {root}; make one with `investigate ingest PATH`.")
+    try:
+        found = version.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"Cannot read {version}: {error}.") from None
+    if found != FORMAT_VERSION:
+        raise StoreError(
+            f"The workspace {root} has format {found}, this version reads {FORMAT_VERSION}; "
+            "ingest the logs into a new one with -w DIR."
+        )
+    return Workspace(root)
+
+
+def create_workspace(path: Path | None = None) -> Workspace:
+    """Open the workspace, making it first where there is none."""
+    root = locate(path)
+    if (root / "format_version").exists():
+        return open_workspace(root)
+    if root.exists() and any(root.iterdir()) and not (root / "catalog.sqlite").exists():
+        raise StoreError(f"{root} is a folder with other things in it; pass an empty or new folder with -w DIR.")
+    try:
+        for folder in ("data", "runs", "probes", "cache", "index"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        catalog.create(root / "catalog.sqlite")
+        # Last, because this file is what makes the folder a workspace.
+        (root / "format_version").write_text(FORMAT_VERSION + "\n", encoding="ascii")
+    except OSError as error:
+        raise StoreError(
+            f"Cannot make a workspace at {root}: {error.strerror}. Pass another folder with -w DIR."
+        ) from None
+    return Workspace(root)
+
+
+def is_workspace(path: Path) -> bool:
+    """Is this folder a workspace (so that ingest does not walk into it)?"""
+    return (path / "format_version").is_file() and (path / "catalog.sqlite").is_file()
