@@ -1,0 +1,148 @@
+"""The contract of a log format.
+
+Takes nothing, gives the types a reader is written against and the few functions every reader needs. Knows no format.
+
+A format is one file in ``formats/`` that ends in ``FORMAT = Format(summary=…, sniff=…, read=…)``. Its file name is its
+name. A reader yields what it read, in order, and never raises on a bad *record*: that is a ``Skipped``. It raises
+``InputError`` when the file as a whole is not what it was taken for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from ..store.errors import InputError
+from ..store.types import Episode, Skipped
+
+MAX_LINE_BYTES = 1 << 30
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a file of lines has been read: all complete lines before byte ``offset``, ``record`` of them."""
+
+    offset: int = 0
+    record: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to read: ``path`` on disk, ``name`` as it is stored in ``Episode.source``.
+
+    ``start`` and ``first_record`` are where a source that only grows is taken up again: byte offset of a line, and
+    that line's number. They are 0 unless the format says ``resumable``. ``end`` is the size of the file when it was
+    looked at: what is appended while it is read is left for the next run. ``read_lines`` keeps ``position``.
+    """
+
+    path: Path
+    name: str
+    start: int = 0
+    first_record: int = 0
+    end: int | None = None
+    position: Position = field(default_factory=Position)
+
+
+Item = Episode | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """``sniff(head, path)`` gives 0–1 from at most the file's first 64 KiB and its path, and opens nothing but
+    small companions of the file. ``read`` yields episodes; memory does not grow with the file.
+    """
+
+    summary: str
+    sniff: Callable[[bytes, Path], float]
+    read: Callable[[Source], Iterator[Item]]
+    resumable: bool = False
+    """One line, one record (or several, as ``12/0``, ``12/1``), read with ``read_lines``; lines are only appended. A
+    grown file is then read from where the last run stopped."""
+
+
+def line_of(record: str) -> int:
+    """The line number that a record of a resumable format begins with."""
+    return int(record.split("/")[0])
+
+
+def digest_of(raw: bytes) -> str:
+    """blake2b-128 of a record's raw bytes, in hex."""
+    return blake2b(raw, digest_size=16).hexdigest()
+
+
+def loads(raw: bytes | str) -> Any:
+    """Parse JSON, taking also what Python's ``json`` writes and the standard forbids: NaN, Infinity, big integers.
+
+    Raises ValueError on anything else, and on nesting too deep to parse.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(raw)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def dumps(value: Any) -> bytes:
+    """Serialise to compact JSON; a record that has no bytes of its own is hashed and shown through this."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def read_lines(source: Source) -> Iterator[tuple[str, int, bytes]]:
+    """``(record, byte offset, line without its newline)`` for each non-blank line, split on ``\\n`` bytes only."""
+    position = source.position
+    position.offset, position.record = source.start, source.first_record
+    with source.path.open("rb") as file:
+        file.seek(source.start)
+        end = source.end if source.end is not None else file.seek(0, 2)
+        file.seek(source.start)
+        while position.offset < end and (line := file.readline(min(MAX_LINE_BYTES, end - position.offset))):
+            offset, record = position.offset, position.record
+            if line.endswith(b"\n"):
+                position.offset, position.record = offset + len(line), record + 1
+            if line.strip():
+                yield str(record), offset, line.rstrip(b"\r\n")
+            if not line.endswith(b"\n"):
+                break
+
+
+def read_json_lines(source: Source, to_episode: Callable[[Any, str, str], Episode]) -> Iterator[Item]:
+    """One episode per line. ``to_episode(value, record, digest)`` may raise ValueError, KeyError or TypeError for a
+    record it cannot use; so becomes a ``Skipped`` with the byte offset. A torn last line is one too."""
+    for record, offset, line in read_lines(source):
+        try:
+            yield to_episode(loads(line), record, digest_of(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            yield Skipped(source.name, record, offset, explain(error))
+
+
+def explain(error: Exception) -> str:
+    """One short sentence for a ``Skipped`` row."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON: {error.msg} at character {error.pos}"
+    if isinstance(error, KeyError):
+        return f"has no {error.args[0]!r}"
+    return str(error) or type(error).__name__
+
+
+def read_whole(source: Source) -> bytes:
+    """All bytes of a file that holds one JSON document. Raises InputError when it is empty."""
+    raw = source.path.read_bytes()
+    if not raw.strip():
+        raise InputError(f"{source.name} is empty; nothing to ingest.")
+    return raw
+
+
+def open_binary(source: Source) -> BinaryIO:
+    """The source, opened for reading bytes."""
+    return source.path.open("rb")
