@@ -201,7 +201,7 @@ def uid_of(digest: str, occurrence: int) -> str:
 
 
 def boundary_of(path: Path, offset: int) -> str:
-    """A digest of the first and the last 64 KiB before ``offset``: the same as long as the file was only appended to."""
+    """A digest of the first and the last 64 KiB before ``offset``: the same while a file is only appended to."""
     if offset <= 0:
         return ""
     with path.open("rb") as file:

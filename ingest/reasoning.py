@@ -20,8 +20,8 @@ _TAG = re.compile(rf"<(/?)({'|'.join(THINK_TAGS)})>")
 def split_reasoning(text: str, where: str = "content") -> list[Part]:
     """The parts of a message's text, in order; one text part when it holds no reasoning tags.
 
-    ``location`` is ``where.<think>`` for a closed block, ``where.</think>`` where the template had opened it (no opening
-    tag in the log), ``where.<think>…`` where it was never closed (a truncated log). Tags of one name may nest.
+    ``location`` is ``where.<think>`` for a closed block, ``where.</think>`` where the template had opened it (the log
+    has no opening tag), ``where.<think>…`` where it was never closed (a truncated log). Tags of one name may nest.
     """
     if "<" not in text:
         return [Part("text", text)] if text else []

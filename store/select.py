@@ -27,7 +27,8 @@ def resolve(reader: Reader, name: str) -> int:
     elif re.fullmatch(r"uid:[0-9a-f]+|(?=.*[a-f])[0-9a-f]{6,32}", name):
         prefix = name.removeprefix("uid:")
         found = reader.rows(
-            "SELECT episode_id, uid FROM episodes WHERE starts_with(uid, ?) ORDER BY duplicate_of NULLS FIRST, episode_id",
+            "SELECT episode_id, uid FROM episodes WHERE starts_with(uid, ?) "
+            "ORDER BY duplicate_of NULLS FIRST, episode_id",
             [prefix],
         )
         if len({row["uid"] for row in found}) > 1:

@@ -1,0 +1,257 @@
+"""Ingest as a whole: once is twice, what grows grows, what is bad is told, and a killed run loses nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from investigate.ingest.read import SourceReport
+from investigate.ingest.run import ingest, walk
+from investigate.store.catalog import connect_for_reading
+from investigate.store.errors import InputError, StoreError
+from investigate.store.workspace import Workspace, create_workspace
+
+
+def chat(text: str, **more: Any) -> str:
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": text}]
+    return json.dumps({"messages": messages, **more})
+
+
+def run(workspace: Workspace, *paths: Path, **options: Any) -> list[SourceReport]:
+    with workspace.writer() as writer:
+        return list(ingest(writer, walk(paths), **options))
+
+
+def stored(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows, keyed by uid, without ids."""
+    with workspace.reader() as reader:
+        episodes = reader.rows(
+            "SELECT * EXCLUDE (episode_id, duplicate_of), duplicate_of IS NULL AS first FROM episodes"
+        )
+        parts = reader.rows(
+            "SELECT e.uid, e.source, p.* EXCLUDE (episode_id) FROM parts p JOIN episodes e USING (episode_id)"
+        )
+        skipped = reader.rows("FROM skipped")
+    rows = {"episodes": episodes, "parts": parts, "skipped": skipped}
+    return {name: sorted((tuple(row.values()) for row in values), key=repr) for name, values in rows.items()}
+
+
+def texts(workspace: Workspace) -> list[str]:
+    with workspace.reader() as reader:
+        return [row["text"] for row in reader.rows("SELECT text FROM parts WHERE role = 'assistant' ORDER BY ALL")]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return create_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    return folder
+
+
+def write(path: Path, lines: Iterable[str], end: str = "\n") -> Path:
+    path.write_text("\n".join(lines) + end)
+    return path
+
+
+def test_twice_is_once(workspace: Workspace, logs: Path) -> None:
+    write(logs / "a.jsonl", [chat(f"answer {i}") for i in range(5)])
+    assert [report.episodes for report in run(workspace, logs)] == [5]
+    before = stored(workspace)
+    (again,) = run(workspace, logs)
+    assert (again.episodes, again.unchanged) == (0, 5)
+    os.utime(logs / "a.jsonl", (1, 1))
+    (touched,) = run(workspace, logs)
+    assert touched.episodes == 0
+    assert stored(workspace) == before
+
+
+def test_equal_records_stay_and_are_marked(workspace: Workspace, logs: Path) -> None:
+    write(logs / "a.jsonl", [chat("same"), chat("other"), chat("same")])
+    write(logs / "b.jsonl", [chat("same")])
+    run(workspace, logs)
+    with workspace.reader() as reader:
+        rows = reader.rows("SELECT source, record, episode_id, uid, duplicate_of FROM episodes ORDER BY source, record")
+    assert len(rows) == 4
+    original = rows[0]
+    assert [row["duplicate_of"] for row in rows] == [None, None, original["episode_id"], original["episode_id"]]
+    assert rows[2]["uid"] != original["uid"]
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_grown_file_is_read_from_where_it_stopped(workspace: Workspace, logs: Path, end: str) -> None:
+    path = write(logs / "a.jsonl", [chat("one"), chat("two")], end)
+    run(workspace, logs)
+    write(path, [chat("one"), chat("two"), chat("three"), chat("one")])
+    (report,) = run(workspace, logs)
+    assert (report.episodes, report.skipped) == (2, 0)
+    assert texts(workspace) == ["one", "one", "three", "two"]
+    fresh = create_workspace(workspace.root.parent / "fresh")
+    run(fresh, logs)
+    assert stored(workspace) == stored(fresh)
+
+
+def test_a_torn_last_line_is_told_and_mended(workspace: Workspace, logs: Path) -> None:
+    path = write(logs / "a.jsonl", [chat("one"), chat("two")[:20]], "")
+    (report,) = run(workspace, logs)
+    assert (report.episodes, report.skipped) == (1, 1)
+    with workspace.reader() as reader:
+        (row,) = reader.rows("FROM skipped")
+    assert (row["record"], row["byte_offset"]) == ("1", len(chat("one")) + 1)
+    write(path, [chat("one"), chat("two")])
+    run(workspace, logs)
+    assert texts(workspace) == ["one", "two"]
+    with workspace.reader() as reader:
+        assert reader.rows("FROM skipped") == []
+
+
+def test_a_changed_record_is_a_revision_with_the_same_id(workspace: Workspace, logs: Path) -> None:
+    path = write(logs / "a.jsonl", [chat("one"), chat("two")])
+    run(workspace, logs)
+    with workspace.reader() as reader:
+        before = {row["record"]: row for row in reader.rows("FROM episodes")}
+    write(path, [chat("one"), chat("two, but longer")])
+    (report,) = run(workspace, logs)
+    assert (report.episodes, report.unchanged) == (1, 1)
+    with workspace.reader() as reader:
+        after = {row["record"]: row for row in reader.rows("FROM episodes")}
+    assert after["0"] == before["0"]
+    assert after["1"]["episode_id"] == before["1"]["episode_id"]
+    assert after["1"]["uid"] != before["1"]["uid"]
+    assert texts(workspace) == ["one", "two, but longer"]
+
+
+def test_bad_lines_among_good_ones(workspace: Workspace, logs: Path) -> None:
+    lines = [chat("one"), "{torn", "[1, 2]", "\x00", '{"messages": 5}', chat("two")]
+    write(logs / "a.jsonl", lines)
+    (report,) = run(workspace, logs)
+    assert texts(workspace) == ["one", "two"]
+    assert report.skipped == 4
+    with workspace.reader() as reader:
+        offsets = {row["record"]: row["byte_offset"] for row in reader.rows("FROM skipped")}
+    raw = (logs / "a.jsonl").read_bytes()
+    for record, offset in offsets.items():
+        assert raw[offset:].startswith(lines[int(record)].encode())
+
+
+def test_what_cannot_be_read_is_named(workspace: Workspace, logs: Path) -> None:
+    (logs / "unknown.bin").write_bytes(b"\x01\x02 nothing")
+    (logs / "empty.jsonl").write_bytes(b"")
+    (logs / "pointer.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    (logs / "dump.pkl").write_bytes(b"\x80\x04 run me")
+    (logs / "broken.eval").write_bytes(b"PK\x03\x04 truncated")
+    write(logs / "good.jsonl", [chat("one")])
+    reports = {Path(report.source).name: report for report in run(workspace, logs)}
+    errors = {name: report.error for name, report in reports.items()}
+    assert errors.pop("good.jsonl") is None
+    for name, word in {
+        "unknown.bin": "no known format", "empty.jsonl": "empty", "pointer.jsonl": "git lfs pull", "dump.pkl": "pickle",
+        "broken.eval": "zip",
+    }.items():  # fmt: skip
+        assert word in str(errors[name])
+        assert "\n" not in str(errors[name])
+    assert texts(workspace) == ["one"]
+
+
+def test_a_path_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="check the path"):
+        run(workspace, tmp_path / "nothing")
+
+
+def test_it_does_not_walk_into_a_workspace(tmp_path: Path) -> None:
+    inside = create_workspace(tmp_path / ".investigate")
+    write(tmp_path / "a.jsonl", [chat("one")])
+    assert [Path(report.source).name for report in run(inside, tmp_path)] == ["a.jsonl"]
+
+
+def test_one_writer_at_a_time(workspace: Workspace) -> None:
+    with workspace.writer(), pytest.raises(StoreError, match="is writing"), workspace.writer():
+        pass
+
+
+def test_orphans_are_swept(workspace: Workspace) -> None:
+    orphan = workspace.data / "parts" / "orphan.parquet"
+    orphan.parent.mkdir()
+    orphan.write_bytes(b"half")
+    orphan.with_name("x.parquet.tmp").write_bytes(b"half")
+    with workspace.writer():
+        assert list(orphan.parent.iterdir()) == []
+
+
+SEARCHER = """
+import sys, time
+from pathlib import Path
+from investigate.analysis.text.find import Question, find
+from investigate.analysis.text.index import Filters
+from investigate.store.workspace import open_workspace
+workspace, stop = open_workspace(Path(sys.argv[1])), Path(sys.argv[2])
+searches, seen = 0, 0
+while not stop.exists():
+    with workspace.reader() as reader:
+        (row,) = reader.rows("SELECT count(*) AS n FROM episodes")
+        assert row["n"] >= seen, (row, seen)
+        seen = row["n"]
+        for mode in ("keyword", "regex"):
+            for hit in find(reader, mode, Question("needle", Filters(), 5)):
+                assert "needle" in hit.snippet
+    searches += 1
+print(searches, seen)
+"""
+
+INGEST = "from investigate.cli.main import main; main()"
+
+
+def test_killed_and_run_again_is_never_killed(tmp_path: Path) -> None:
+    """kill -9 of the writer in the middle, its readers going down with it, while another process searches."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    filler = "lorem ipsum dolor sit amet " * 900
+    for name in range(5):
+        # Each file is a task of its own, so that commits come one after the other.
+        lines = [chat(f"needle {name} {i} {filler[: 100 * (i % 7)]}{filler}", step=i) for i in range(1400)]
+        write(logs / f"{name}.jsonl", [*lines, '{"torn'], "")
+    killed, stop = create_workspace(tmp_path / "killed"), tmp_path / "stop"
+    searcher = subprocess.Popen(
+        [sys.executable, "-c", SEARCHER, str(killed.root), str(stop)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    command = [sys.executable, "-c", INGEST, "ingest", str(logs), "-w", str(killed.root), "--jobs", "2", "--json"]
+    n_kills = 0
+    for wanted in (1, 3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and _n_shards(killed) < wanted:
+            time.sleep(0.01)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            n_kills += 1
+        process.wait()
+    assert n_kills, "the ingest was never interrupted"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    stop.touch()
+    out, err = searcher.communicate(timeout=60)
+    assert searcher.returncode == 0, err
+    assert int(out.split()[0]) > 1
+
+    undisturbed = create_workspace(tmp_path / "undisturbed")
+    run(undisturbed, logs, jobs=1)
+    assert stored(killed) == stored(undisturbed)
+    with killed.reader() as reader:
+        known = {shard.path for table in ("episodes", "parts", "skipped") for shard in reader.shards(table)}
+    assert {path.relative_to(killed.root).as_posix() for path in killed.data.rglob("*") if path.is_file()} == known
+
+
+def _n_shards(workspace: Workspace) -> int:
+    with connect_for_reading(workspace.catalog_path) as catalog:
+        return int(catalog.execute("SELECT count(*) FROM shards WHERE table_name = 'parts'").fetchone()[0])
