@@ -1,0 +1,143 @@
+"""The full-text index over parts, in tantivy.
+
+Takes a writer to bring it up to date, or a workspace to search it; gives keys of parts with BM25 scores. Derived:
+removing its folder loses nothing. Knows queries as ``tokens.Query``, no spans and no screen.
+
+One document per part, in the order of shards. A crash between the index's commit and the catalog's is mended by the
+next update, which deletes a shard's documents before adding them again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import tantivy
+
+from ...store.errors import StoreError
+from ...store.reader import Reader
+from ...store.shards import Shard
+from ...store.workspace import Workspace
+from ...store.writer import Writer
+from .tokens import Query
+
+INDEX_NAME: Final = "text"
+_HEAP_BYTES: Final = 128_000_000
+_COLUMNS: Final = ("episode_id", "revision", "message_index", "part_index", "role", "kind", "text")
+_PART_BITS: Final = 24
+
+
+class PartKey(NamedTuple):
+    """Which part of which episode."""
+
+    episode_id: int
+    message_index: int
+    part_index: int
+
+
+class Filters(NamedTuple):
+    """What a search is restricted to; None means everything."""
+
+    episode_ids: Sequence[int] | None = None
+    kinds: Sequence[str] | None = None
+    roles: Sequence[str] | None = None
+
+
+def update_text_index(writer: Writer) -> Iterator[Shard]:
+    """Index the shards that are not indexed yet, and yield each when it is searchable."""
+    folder = writer.workspace.index(INDEX_NAME)
+    if not (folder / "meta.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        writer.forget_index(INDEX_NAME)
+    with writer.workspace.reader() as reader:
+        done = writer.indexed(INDEX_NAME)
+        pending = [shard for shard in reader.shards("parts") if shard.shard_id not in done]
+        if not pending:
+            return
+        index = tantivy.Index(_schema(), path=str(folder))
+        adding = index.writer(_HEAP_BYTES)
+        for shard in pending:
+            adding.delete_documents_by_term("shard", shard.shard_id)
+            for batch in reader.batches(shard, _COLUMNS):
+                _add(adding, shard.shard_id, batch.to_pydict())
+            adding.commit()
+            writer.mark_indexed(INDEX_NAME, [shard.shard_id])
+            yield shard
+        adding.wait_merging_threads()
+
+
+def pending_shards(reader: Reader, indexed: set[str]) -> list[Shard]:
+    """Shards of parts that an index does not hold yet."""
+    return [shard for shard in reader.shards("parts") if shard.shard_id not in indexed]
+
+
+def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int) -> list[tuple[PartKey, float]]:
+    """The parts that match best, by BM25: all phrases, at least one term, none of what is excluded.
+
+    Raises StoreError when the index is unreadable; removing its folder makes the next search build it anew.
+    """
+    folder = workspace.index(INDEX_NAME)
+    if not (folder / "meta.json").exists():
+        return []
+    try:
+        index = tantivy.Index.open(str(folder))
+    except ValueError as error:
+        raise StoreError(
+            f"The text index {folder} cannot be read ({error}); remove that folder and search again."
+        ) from None
+    searcher = index.searcher()
+    found = searcher.search(_query(index.schema, query, filters), limit, count=False)
+    hits = []
+    for score, address in found.hits:
+        document = searcher.doc(address)
+        place = document.get_first("place")
+        key = PartKey(document.get_first("episode_id"), place >> _PART_BITS, place & ((1 << _PART_BITS) - 1))
+        hits.append((key, float(score)))
+    return hits
+
+
+def _schema() -> Any:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("text", stored=False, tokenizer_name="default", index_option="position")
+    builder.add_integer_field("episode_id", stored=True, indexed=True, fast=True)
+    builder.add_integer_field("place", stored=True, indexed=False, fast=False)
+    for name in ("shard", "kind", "role"):
+        builder.add_text_field(name, stored=False, tokenizer_name="raw", index_option="basic")
+    return builder.build()
+
+
+def _add(adding: Any, shard_id: str, columns: dict[str, list[Any]]) -> None:
+    for row in zip(*(columns[name] for name in _COLUMNS), strict=True):
+        episode_id, revision, message_index, part_index, role, kind, text = row
+        if revision and message_index == part_index == 0:
+            # Deletes reach only what was added before them: the parts of the revision that this one replaces.
+            adding.delete_documents_by_term("episode_id", episode_id)
+        if text:
+            document = tantivy.Document()
+            document.add_text("text", text)
+            document.add_integer("episode_id", episode_id)
+            document.add_integer("place", message_index << _PART_BITS | part_index)
+            document.add_text("shard", shard_id)
+            document.add_text("kind", kind)
+            document.add_text("role", role)
+            adding.add_document(document)
+
+
+def _query(schema: Any, query: Query, filters: Filters) -> Any:
+    make, must, should, must_not = tantivy.Query, tantivy.Occur.Must, tantivy.Occur.Should, tantivy.Occur.MustNot
+    clauses = [(should, make.term_query(schema, "text", term)) for term in query.terms]
+    clauses += [(must, _phrase(schema, words)) for words in query.phrases]
+    asked = make.boolean_query(clauses)
+    whole = [(must, asked), *((must_not, _phrase(schema, words)) for words in query.excluded)]
+    for name, values in (("kind", filters.kinds), ("role", filters.roles), ("episode_id", filters.episode_ids)):
+        if values is not None:
+            whole.append((must, make.const_score_query(make.term_set_query(schema, name, list(values)), 0.0)))
+    return make.boolean_query(whole)
+
+
+def _phrase(schema: Any, words: Sequence[str]) -> Any:
+    if len(words) == 1:
+        return tantivy.Query.term_query(schema, "text", words[0])
+    return tantivy.Query.phrase_query(schema, "text", list(words))

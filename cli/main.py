@@ -1,0 +1,63 @@
+"""The program: its commands, and the boundary where expected failures become one sentence.
+
+Takes the command line, gives an exit status: 0 done, 1 expected failure, 2 usage, 130 interrupted. Command modules
+import what is heavy inside their bodies, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..store.errors import InvestigateError
+from . import cluster, doctor, episodes, index, ingest, model, search, show, sql
+
+app = typer.Typer(
+    name="investigate",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find out why a language model did what its transcript shows: search logs, replay episodes through the "
+    "model, probe and intervene.",
+)
+
+app.command("ingest")(ingest.command)
+app.command("episodes")(episodes.command)
+app.command("show")(show.command)
+app.command("search")(search.command)
+app.command("index")(index.command)
+app.command("cluster")(cluster.command)
+app.command("sql")(sql.command)
+app.add_typer(model.app, name="model")
+app.command("doctor")(doctor.command)
+
+
+def main() -> None:
+    """Run the command line. A pipe closed by its reader (``| head``) is no failure."""
+    try:
+        status = app(standalone_mode=False)
+    except InvestigateError as error:
+        _say(f"Error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("Interrupted; what was finished is stored. Run the same command again to go on.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(0)
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say(text: str) -> None:
+    from .output import say
+
+    say(text)

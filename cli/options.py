@@ -1,0 +1,35 @@
+"""Options that several commands share, so that they mean and read the same everywhere. Knows no command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", "-w", metavar="DIR", help="The workspace; default: the nearest .investigate upwards."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
+WhereOption = Annotated[
+    str | None, typer.Option("--where", metavar="SQL", help="Only episodes for which this SQL predicate holds.")
+]
+LimitOption = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="At most this many.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of everything random.")]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="-", help="Read episodes from JSON Lines with episode_id; - is standard input."),
+]
+EpisodeOption = Annotated[
+    list[str] | None,
+    typer.Option("--episode", "-e", metavar="ID", help="An episode: number, uid prefix or SOURCE#RECORD. Repeatable."),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Model folder or cached hub id; default: see `investigate model`."),
+]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option("--encoder", metavar="NAME", help="Sentence encoder: minilm, a folder, a cached hub id, or none."),
+]

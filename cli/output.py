@@ -1,0 +1,110 @@
+"""The screen: the only module that draws.
+
+Takes rows and text, gives lines on stdout (data) or stderr (talk). Log text is untrusted: every string passes
+``clean``, which takes out what a terminal would act upon, and none is read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+# Everything in C0 and C1 but tab and newline, and the characters that turn text around.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """The text without what a terminal would act upon, character for character (offsets stay true)."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """The same on one line."""
+    return clean(" ".join(text.split()))
+
+
+def say(text: str) -> None:
+    """Tell the person something, on stderr."""
+    print(clean(text), file=sys.stderr)
+
+
+def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object per line on stdout. Control characters are escaped by JSON itself."""
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False, default=_plain), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value)
+
+
+def print_text(text: str = "") -> None:
+    """One or more lines on stdout."""
+    print(clean(text))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
+    """A table on stdout; cells are cut to the width of the terminal, columns in ``right`` are aligned right.
+
+    Piped, it is as wide as its cells, so that nothing is lost to ``grep``.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        narrow = column in right
+        table.add_column(
+            column, justify="right" if narrow else "left", no_wrap=narrow, overflow="ellipsis", min_width=len(column)
+        )
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else one_line(_show(cell)), overflow="ellipsis") for cell in row))
+    console().print(table)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def console(stderr: bool = False) -> Any:
+    """A rich console that reads no markup and adds no highlighting of its own."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 200
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width, soft_wrap=False)
+
+
+def print_styled(pieces: Iterable[tuple[str, str]]) -> None:
+    """Pieces of text, each with a rich style such as ``on rgb(80,0,0)``, written as they are, line breaks included."""
+    from rich.text import Text
+
+    line = Text()
+    for text, style in pieces:
+        line.append(clean(text), style or None)
+    console().print(line, soft_wrap=True)
+
+
+def track(items: Iterable[Any], what: str, total: int | None = None) -> Iterator[Any]:
+    """Pass items on, with a progress bar on stderr where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*bar, console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)

@@ -1,0 +1,62 @@
+"""Which episodes a command works on: ids, ``--where`` or ``--from -``; and lists of choices.
+
+Takes what was typed, gives ids. Shared by every command that works on chosen episodes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..store.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from ..store.reader import Reader
+
+
+def choices(text: str | None, known: Sequence[str], option: str) -> list[str] | None:
+    """A comma-separated list of known words; None stays None."""
+    if text is None:
+        return None
+    chosen = [item.strip() for item in text.split(",")]
+    unknown = [item for item in chosen if item not in known]
+    if unknown:
+        raise UsageError(f"{option} knows {', '.join(known)}; not {', '.join(unknown)}.")
+    return chosen
+
+
+def selected_ids(
+    reader: Reader, names: Sequence[str] | None, where: str | None, source: str | None, limit: int | None = None
+) -> list[int]:
+    """The episodes that were chosen, each once. Raises UsageError when none was, or in two ways at once."""
+    from ..store.select import resolve
+
+    if sum(given is not None for given in (names, where, source)) != 1:
+        raise UsageError("Choose episodes in one way: --episode ID, --where SQL or --from -.")
+    if names is not None:
+        ids = [resolve(reader, name) for name in names]
+    elif where is not None:
+        ids = reader.select_ids(where)
+    else:
+        ids = _piped(source or "-")
+    ids = list(dict.fromkeys(ids))
+    if not ids:
+        raise UsageError("No episode was chosen; see `investigate episodes`.")
+    return ids[:limit]
+
+
+def _piped(source: str) -> list[int]:
+    if source != "-":
+        raise UsageError("--from reads standard input only: `… --json | investigate … --from -`.")
+    ids = []
+    for number, line in enumerate(sys.stdin, start=1):
+        if line.strip():
+            try:
+                ids.append(int(json.loads(line)["episode_id"]))
+            except (ValueError, KeyError, TypeError):
+                raise InputError(
+                    f"Line {number} of standard input has no episode_id; pipe from a command with --json."
+                ) from None
+    return ids

@@ -1,0 +1,157 @@
+"""The matcher against the index: what tantivy finds, and only that, is found here, at the right place."""
+
+from __future__ import annotations
+
+import pytest
+import tantivy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from investigate.analysis.text.tokens import Query, best_span, find_tokens, match_spans, parse_query
+from investigate.store.errors import UsageError
+
+# Words on the border of what the index keeps; letters whose lower case is longer, or depends on its neighbours; vowel
+# signs and circled letters, which are letters to the index and not to str.isalnum; what is none.
+ODD = [
+    "x" * 39,
+    "x" * 40,
+    "é" * 19 + "z",
+    "é" * 20,
+    "ΣΑΣ",
+    "İstanbul",
+    "ſ",
+    "क्षि",
+    "Ⓐb",
+    "²",
+    "ﬁx",
+    "日本語",
+    "𝔸",
+    "e\u0301",
+    "😀",
+    "_",
+]
+WORDS = st.one_of(
+    st.sampled_from([*ODD, "a", "A", "b", "re-bench", "don't"]), st.text(st.characters(codec="utf-8"), max_size=4)
+)
+TEXTS = st.lists(WORDS, max_size=8).map(" ".join)
+
+
+def _index(texts: list[str]) -> tuple[tantivy.Index, tantivy.Schema]:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("text")
+    builder.add_unsigned_field("row", stored=True)
+    schema = builder.build()
+    index = tantivy.Index(schema)
+    writer = index.writer(heap_size=15_000_000, num_threads=1)
+    for row, text in enumerate(texts):
+        writer.add_document(tantivy.Document(text=text, row=row))
+    writer.commit()
+    writer.wait_merging_threads()
+    index.reload()
+    return index, schema
+
+
+def _hits(index: tantivy.Index, query: tantivy.Query, n: int) -> set[int]:
+    searcher = index.searcher()
+    return {searcher.doc(address)["row"][0] for _, address in searcher.search(query, limit=n).hits}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=6), st.data())
+def test_hits_are_those_of_the_index(texts: list[str], data: st.DataObject) -> None:
+    index, schema = _index(texts)
+    words = sorted({word for text in texts for word, _, _ in find_tokens(text)}) or ["a"]
+    drawn = data.draw(st.lists(st.lists(st.sampled_from([*words, "absent"]), min_size=1, max_size=3), max_size=6))
+    neighbours = [
+        [word for word, _, _ in tokens[i : i + n]]
+        for tokens in (list(find_tokens(text)) for text in texts)
+        for n in (1, 2, 3)
+        for i in range(len(tokens) - n + 1)
+    ]
+    for wanted in [*drawn, *neighbours]:
+        phrase = tuple(wanted)
+        if len(phrase) == 1:
+            query, theirs = Query(terms=phrase), tantivy.Query.term_query(schema, "text", phrase[0])
+        else:
+            query, theirs = Query(phrases=(phrase,)), tantivy.Query.phrase_query(schema, "text", list(phrase))
+        ours = {row for row, text in enumerate(texts) if match_spans(text, query)}
+        assert ours == _hits(index, theirs, len(texts)), phrase
+
+
+def test_every_letter_is_a_letter_where_the_index_says_so() -> None:
+    characters = [chr(code) for code in range(0x20000) if not 0xD800 <= code < 0xE000]
+    text = " ".join(characters)
+    assert [text[start:end] for _, start, end in find_tokens(text)] == tantivy.TextAnalyzerBuilder(
+        tantivy.Tokenizer.simple()
+    ).build().analyze(text)
+
+
+@given(TEXTS)
+def test_places_are_exact(text: str) -> None:
+    end_before = 0
+    for word, start, end in find_tokens(text):
+        assert end_before <= start < end <= len(text)
+        assert "".join(character.lower() for character in text[start:end]) == word
+        end_before = end
+
+
+def test_words_too_long_for_the_index_part_their_neighbours() -> None:
+    text = f"reward {'x' * 40} hack"
+    assert [word for word, _, _ in find_tokens(text)] == ["reward", "hack"]
+    assert match_spans(text, parse_query('"reward hack"')) == []
+    assert match_spans(text.replace("x" * 40, "-"), parse_query('"reward hack"')) == [(0, 13)]
+
+
+def test_query_language() -> None:
+    query = parse_query('Eval re-bench --no-verify -Unit -"test eval" "One" say"hello World" eval - "" re-bench')
+    assert query.terms == ("eval", "one", "say")
+    assert query.phrases == (("re", "bench"), ("no", "verify"), ("hello", "world"))
+    assert query.excluded == (("unit",), ("test", "eval"))
+
+
+@pytest.mark.parametrize("text", ['say "hello', '"', "", "  ", "-", "—!", "-only", '-"only this"', "\ud83d", "x" * 40])
+def test_queries_that_ask_nothing(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_query(text)
+
+
+@given(st.text())
+def test_any_query_is_read_or_refused(text: str) -> None:
+    try:
+        query = parse_query(text)
+    except UsageError:
+        return
+    assert query.terms or query.phrases
+    assert all(len(phrase) > 1 for phrase in query.phrases)
+
+
+def test_match_spans_are_what_is_highlighted() -> None:
+    text = "Being tested? I am being TESTED; being-tested."
+    assert [text[a:b] for a, b in match_spans(text, parse_query('tested "being tested"'))] == [
+        "Being tested",
+        "being TESTED",
+        "being-tested",
+    ]
+    assert match_spans("a b a b a", Query(phrases=(("a", "b", "a"),))) == [(0, 5), (4, 9)]
+
+
+def test_best_span_prefers_more_words_then_fewer_characters() -> None:
+    text = "grader ... reward " + "." * 300 + " the grader gives no reward; a reward from the grader, hidden"
+    start, end = best_span(text, parse_query("grader reward hidden")) or (0, 0)
+    assert text[start:end] == "reward from the grader, hidden"
+    assert best_span(text, parse_query("absent")) is None
+    assert best_span(text, parse_query("grader -reward")) == (0, 6)
+    assert best_span("a" * 5 + " " * 50 + "b", parse_query('"aaaaa b"'), width=10) == (0, 56)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "d", "--", "zzzzzzzz"]), max_size=14).map(" ".join), st.integers(1, 30))
+def test_best_span_is_the_best_of_all(text: str, width: int) -> None:
+    query = Query(terms=("a", "c"), phrases=(("b", "a"), ("d",) * 2))
+    found = {
+        (start, end): what
+        for what in [*((term,) for term in query.terms), *query.phrases]
+        for start, end in match_spans(text, Query(phrases=(what,)) if len(what) > 1 else Query(terms=what))
+    }
+    windows = {(a, b) for a, _ in found for _, b in found if a < b <= a + width} | set(found)
+    count = {(a, b): len({what for (s, e), what in found.items() if a <= s and e <= b}) for a, b in windows}
+    best = min(windows, key=lambda w: (-count[w], w[1] - w[0], w[0]), default=None)
+    assert best_span(text, query, width) == best
