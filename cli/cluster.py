@@ -23,8 +23,10 @@ def command(
 ) -> None:
     """Group episodes by what is said in them; name each group and show its most typical episodes."""
     from ..analysis.text.cluster import as_tables, cluster_episodes
+    from ..store.reader import open_reader
     from ..store.types import KINDS, ROLES
     from ..store.workspace import open_workspace
+    from ..store.writer import open_writer
     from .encoding import ready_encoder
     from .output import print_json, print_table, say
     from .selection import choices
@@ -32,10 +34,10 @@ def command(
     opened = open_workspace(workspace)
     chosen = ready_encoder(opened, encoder)
     only = {"kinds": choices(kinds, KINDS, "--in") or [], "roles": choices(roles, ROLES, "--role") or []}
-    with opened.reader() as reader:
+    with open_reader(opened) as reader:
         ids = reader.select_ids(where) if where else None
         found = cluster_episodes(reader, chosen, episode_ids=ids, **only, min_size=min_size, seed=seed)
-    with opened.writer() as writer:
+    with open_writer(opened) as writer:
         run_id = writer.commit_run(
             "cluster", {"where": where, "encoder": found.encoder, "seed": seed}, as_tables(found)
         )

@@ -65,11 +65,12 @@ def _encoder() -> Iterator[tuple[str, str, str]]:
 
 def _workspace(path: Path | None) -> Iterator[tuple[str, str, str]]:
     from ..store.errors import InvestigateError
+    from ..store.reader import open_reader
     from ..store.workspace import open_workspace
 
     try:
         opened = open_workspace(path)
-        with opened.reader() as reader:
+        with open_reader(opened) as reader:
             (row,) = reader.rows("SELECT count(*) AS n, count(DISTINCT source) AS sources FROM episodes")
             shards = len(reader.shards("parts"))
     except InvestigateError as error:

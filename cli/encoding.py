@@ -25,6 +25,8 @@ def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False
     from ..analysis.text.encode import load_encoder
     from ..analysis.text.vectors import pending_chars, update_vectors
     from ..store.errors import StoreError
+    from ..store.reader import open_reader
+    from ..store.writer import open_writer
     from .output import say, track
 
     encoder = None if name == "none" else load_encoder(name)
@@ -32,7 +34,7 @@ def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False
         if name != "none":
             say("No sentence encoder is installed (`pip install 'investigate[offline]'`), so only words are compared.")
         return None
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         pending, total = pending_chars(workspace, encoder, reader)
     seconds = pending / CHARS_PER_SECOND
     if pending and seconds > PATIENCE_SECONDS and not whole:
@@ -45,7 +47,7 @@ def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False
         if seconds > 5:
             say(f"Encoding {pending:,} characters for search by meaning, once; about {seconds:.0f} s.")
         try:
-            with workspace.writer() as writer:
+            with open_writer(workspace) as writer:
                 for _ in track(update_vectors(writer, encoder), "encode"):
                     pass
         except StoreError as error:

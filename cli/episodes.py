@@ -13,10 +13,11 @@ def command(
     """List episodes."""
     import orjson
 
+    from ..store.reader import open_reader
     from ..store.workspace import open_workspace
     from .output import print_json, print_table, say
 
-    with open_workspace(workspace).reader() as reader:
+    with open_reader(open_workspace(workspace)) as reader:
         ids = reader.select_ids(where)
         rows = reader.rows("SELECT * FROM episodes WHERE episode_id IN (SELECT unnest(?)) ORDER BY 1", [ids[:limit]])
     if as_json:

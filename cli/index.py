@@ -9,11 +9,12 @@ def command(workspace: WorkspaceOption = None, encoder: EncoderOption = None) ->
     """Bring the indexes for words and for meaning up to date. Interrupted, it goes on where it stopped."""
     from ..analysis.text.index import update_text_index
     from ..store.workspace import open_workspace
+    from ..store.writer import open_writer
     from .encoding import ready_encoder
     from .output import say, track
 
     opened = open_workspace(workspace)
-    with opened.writer() as writer:
+    with open_writer(opened) as writer:
         for _ in track(update_text_index(writer), "index"):
             pass
     chosen = ready_encoder(opened, encoder, whole=True)

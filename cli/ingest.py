@@ -29,11 +29,12 @@ def command(
     from ..analysis.text.index import update_text_index
     from ..ingest.run import ingest, walk
     from ..store.workspace import create_workspace
+    from ..store.writer import open_writer
     from .output import track
 
     files = list(walk(paths))
     named = {str(file.path) for file in files if file.named}
-    with create_workspace(workspace).writer() as writer:
+    with open_writer(create_workspace(workspace)) as writer:
         reports = track(ingest(writer, files, format_name=format_name, jobs=jobs), "ingest", len(files))
         failed = _print_reports(reports, as_json)
         if not no_index:

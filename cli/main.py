@@ -11,7 +11,7 @@ import sys
 import typer
 
 from ..store.errors import InvestigateError
-from . import cluster, doctor, episodes, index, ingest, model, search, show, sql
+from . import cluster, doctor, episodes, index, ingest, model, probe, replay, search, show, sql, steer
 
 app = typer.Typer(
     name="investigate",
@@ -31,6 +31,9 @@ app.command("index")(index.command)
 app.command("cluster")(cluster.command)
 app.command("sql")(sql.command)
 app.add_typer(model.app, name="model")
+app.command("replay")(replay.command)
+app.add_typer(probe.app, name="probe")
+app.command("steer")(steer.command)
 app.command("doctor")(doctor.command)
 
 

@@ -21,10 +21,11 @@ def set_model(
     from pathlib import Path
 
     from ..store.workspace import open_workspace
+    from ..store.writer import open_writer
     from .output import say
 
     path = Path(target).expanduser()
-    with open_workspace(workspace).writer() as writer:
+    with open_writer(open_workspace(workspace)) as writer:
         writer.set_model(logged_name, str(path.resolve()) if path.exists() else target)
     say(f"Episodes logged as {logged_name} are replayed with {target}.")
 
@@ -32,10 +33,11 @@ def set_model(
 @app.command("list")
 def list_models(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """The models named in the logs, how many episodes each has, and what replays them."""
+    from ..store.reader import open_reader
     from ..store.workspace import open_workspace
     from .output import print_json, print_table, say
 
-    with open_workspace(workspace).reader() as reader:
+    with open_reader(open_workspace(workspace)) as reader:
         rows = reader.rows(
             "SELECT coalesce(e.model, m.logged_name) AS logged_name, coalesce(n, 0) AS episodes, m.target FROM "
             "(SELECT model, count(*) AS n FROM episodes GROUP BY model) e "

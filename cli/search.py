@@ -31,6 +31,7 @@ def command(
     """Search messages, reasoning and tool output. Every hit is a span: EPISODE@message.part [start, end)."""
     from ..analysis.text.find import Question, find, get_mode
     from ..analysis.text.index import Filters
+    from ..store.reader import open_reader
     from ..store.types import KINDS, ROLES
     from ..store.workspace import open_workspace
     from .encoding import ready_encoder
@@ -41,7 +42,7 @@ def command(
     opened = open_workspace(workspace)
     _update_index(opened)
     chosen = ready_encoder(opened, encoder) if mode in ("hybrid", "semantic") else None
-    with opened.reader() as reader:
+    with open_reader(opened) as reader:
         ids = reader.select_ids(where) if where else None
         filters = Filters(ids, choices(kinds, KINDS, "--in"), choices(roles, ROLES, "--role"))
         hits = find(reader, mode, Question(query, filters, limit, chosen))
@@ -56,15 +57,17 @@ def _update_index(opened: Workspace) -> None:
     from ..analysis.text.index import INDEX_NAME, pending_shards, update_text_index
     from ..store.catalog import connect_for_reading
     from ..store.errors import StoreError
+    from ..store.reader import open_reader
+    from ..store.writer import open_writer
     from .output import say, track
 
-    with connect_for_reading(opened.catalog_path) as catalog, opened.reader() as reader:
+    with connect_for_reading(opened.catalog_path) as catalog, open_reader(opened) as reader:
         rows = catalog.execute("SELECT shard_id FROM indexed WHERE index_name = ?", (INDEX_NAME,))
         pending = pending_shards(reader, {row[0] for row in rows})
     if not pending:
         return
     try:
-        with opened.writer() as writer:
+        with open_writer(opened) as writer:
             for _ in track(update_text_index(writer), "index", len(pending)):
                 pass
     except StoreError as error:

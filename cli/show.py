@@ -22,11 +22,12 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show one episode: its facts, then every message with its parts."""
+    from ..store.reader import open_reader
     from ..store.select import get_episode, resolve
     from ..store.workspace import open_workspace
     from .output import print_json
 
-    with open_workspace(workspace).reader() as reader:
+    with open_reader(open_workspace(workspace)) as reader:
         found = get_episode(reader, resolve(reader, episode))
     if as_json:
         print_json([as_dict(found)])

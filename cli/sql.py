@@ -15,11 +15,12 @@ def command(
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="At most this many rows.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask in SQL. Views: episodes, messages, parts, calls, skipped, sources, runs, clusters, token_scores, outcomes …"""
+    """Ask in SQL. Views: episodes, messages, parts, calls, skipped, sources, runs, clusters, token_scores, …"""
+    from ..store.reader import open_reader
     from ..store.workspace import open_workspace
     from .output import print_json, print_table, say
 
-    with open_workspace(workspace).reader() as reader:
+    with open_reader(open_workspace(workspace)) as reader:
         answer = reader.user_table(query, limit)
     rows = answer.to_pylist()
     if as_json:

@@ -129,7 +129,7 @@ _FACTS: Final[tuple[tuple[str, tuple[str, ...], Callable[[Any], Any]], ...]] = (
     ("training_step", ("step", "training_step", "global_step", "iteration"), as_integer),
     ("reward", ("reward", "score", "total_reward", "rewards"), as_number),
     ("group_id", ("group_id",), _as_name),
-    ("task_id", ("task_id", "id", "example_id", "question_id"), _as_name),
+    ("task_id", ("task_id", "id", "example_id", "question_id", "instance_id"), _as_name),
     ("model", ("model", "model_name", "policy"), _as_words),
     ("environment", ("environment", "env", "env_name", "env_type", "task", "data_source"), _as_words),
     ("split", ("split",), _as_words),

@@ -15,7 +15,7 @@ from typing import Final
 
 from ..store.compute import run_tasks
 from ..store.errors import InputError
-from ..store.reader import Reader
+from ..store.reader import Reader, open_reader
 from ..store.workspace import is_workspace
 from ..store.writer import Commit, SourceState, Writer
 from .detect import detect, get_format, read_head
@@ -70,7 +70,7 @@ def ingest(
     if format_name is not None:
         get_format(format_name)
     states = writer.source_states()
-    with writer.workspace.reader() as reader:
+    with open_reader(writer.workspace) as reader:
         counts = {row["source"]: row["episodes"] for row in reader.rows("SELECT source, episodes FROM sources")}
         tasks: list[SourceTask] = []
         for file in files:

@@ -56,7 +56,7 @@ _VIEWS = {
 
 
 class Reader:
-    """Made by ``Workspace.reader()``. Everything it answers is of one moment."""
+    """Made by ``open_reader``. Everything it answers is of one moment."""
 
     def __init__(self, workspace: Workspace, connection: duckdb.DuckDBPyConnection, shards: Sequence[Shard]) -> None:
         self.workspace = workspace

@@ -1,23 +1,18 @@
 """A workspace: the directory that holds everything ingested and found out.
 
-Takes a directory (or finds one), gives its paths, readers and the one writer. All knowledge of where files lie is here.
+Takes a directory (or finds one), gives its paths. All knowledge of where files lie is here; what is in them is asked
+through ``reader.py`` and changed through ``writer.py``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from . import catalog
 from .errors import NotFoundError, StoreError
-
-if TYPE_CHECKING:
-    from .reader import Reader
-    from .writer import Writer
 
 FOLDER: Final = ".investigate"
 FORMAT_VERSION: Final = "1"
@@ -53,22 +48,6 @@ class Workspace:
     def index(self, *names: str) -> Path:
         """Folder of a derived index, such as ``index("text")`` or ``index("vectors", "minilm")``."""
         return self.root.joinpath("index", *names)
-
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """A snapshot to ask questions of. Does not wait for a writer, nor hold one up."""
-        from .reader import open_reader
-
-        with open_reader(self) as reader:
-            yield reader
-
-    @contextmanager
-    def writer(self) -> Iterator[Writer]:
-        """The one writer. Raises StoreError when another process holds it."""
-        from .writer import open_writer
-
-        with open_writer(self) as writer:
-            yield writer
 
 
 def locate(path: Path | None = None) -> Path:

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from . import catalog
 from .errors import StoreError
+from .reader import open_reader
 from .schemas import RUN_TABLES
 from .shards import Shard, write_shard
 from .workspace import Workspace
@@ -56,7 +57,7 @@ class Commit:
 
 
 class Writer:
-    """Made by ``Workspace.writer()``; holds the workspace's lock while it is open."""
+    """Made by ``open_writer``; holds the workspace's lock while it is open."""
 
     def __init__(self, workspace: Workspace, connection: sqlite3.Connection) -> None:
         self.workspace = workspace
@@ -100,7 +101,7 @@ class Writer:
         marked = self._connection.execute("SELECT value FROM counters WHERE name = 'shards_marked'").fetchone()
         if marked == (stored,):
             return
-        with self.workspace.reader() as reader:
+        with open_reader(self.workspace) as reader:
             pairs = reader.table(
                 """
                 SELECT episode_id, original FROM (

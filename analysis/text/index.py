@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import tantivy
 
 from ...store.errors import StoreError
-from ...store.reader import Reader
+from ...store.reader import Reader, open_reader
 from ...store.shards import Shard
 from ...store.workspace import Workspace
 from ...store.writer import Writer
@@ -51,7 +51,7 @@ def update_text_index(writer: Writer) -> Iterator[Shard]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         writer.forget_index(INDEX_NAME)
-    with writer.workspace.reader() as reader:
+    with open_reader(writer.workspace) as reader:
         done = writer.indexed(INDEX_NAME)
         pending = [shard for shard in reader.shards("parts") if shard.shard_id not in done]
         if not pending:

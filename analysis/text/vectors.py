@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...store.reader import Reader
+from ...store.reader import Reader, open_reader
 from ...store.types import Span
 from ...store.workspace import Workspace
 from ...store.writer import Writer
@@ -79,7 +79,7 @@ def update_vectors(writer: Writer, encoder: Encoder) -> Iterator[int]:
     """Encode what is not encoded yet; yields the number of characters done, piece by piece."""
     folder = _folder(writer.workspace, encoder)
     folder.mkdir(parents=True, exist_ok=True)
-    with writer.workspace.reader() as reader:
+    with open_reader(writer.workspace) as reader:
         for shard in reader.shards("parts"):
             for group, batch in enumerate(reader.batches(shard, _PART_COLUMNS)):
                 path = folder / f"{shard.shard_id}-{group}.parquet"

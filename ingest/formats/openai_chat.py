@@ -111,17 +111,15 @@ def _episodes_of_choices(
 ) -> Iterator[Episode]:
     asked = _body(row.get("request")) or {}
     prompt = _prompt(row[name] if name else asked.get("messages", asked.get("prompt", row.get("prompt"))))
-    settings = {key: storable(value) for key, value in asked.items() if key not in ("messages", "model", "prompt")}
+    model = response.get("model") or asked.get("model")
+    known = {"messages": asked.get("messages"), "prompt": asked.get("prompt"), "model": model}
+    settings = {key: storable(value) for key, value in asked.items() if key not in known or value != known[key]}
     wrapped = response is not row
-    taken = {"request", "response", "custom_id", "prompt", name or ""} | ({"choices"} if wrapped else _OF_A_RESPONSE)
-    facts = _with_facts(
-        blank,
-        {key: value for key, value in row.items() if key not in taken},
-        of_path,
-        model=response.get("model") or asked.get("model"),
-        started_at=_when(response.get("created")),
-        task_id=row.get("custom_id"),
-    )
+    taken = {"request", "response", "prompt", name or ""} | ({"choices"} if wrapped else _OF_A_RESPONSE)
+    outer = {key: value for key, value in row.items() if key not in taken}
+    if "custom_id" in outer and "task_id" not in outer:
+        outer["task_id"] = outer.pop("custom_id")
+    facts = _with_facts(blank, outer, of_path, model=model, started_at=_when(response.get("created")))
     metadata = facts.metadata | ({"request": settings} if settings else {})
     for part in (dict(row["response"]), response) if wrapped else ():
         rest = {key: value for key, value in part.items() if key not in (*_OF_A_RESPONSE, "body") and value is not None}

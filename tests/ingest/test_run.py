@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from investigate.ingest.read import SourceReport
 from investigate.ingest.run import ingest, walk
 from investigate.store.catalog import connect_for_reading
 from investigate.store.errors import InputError, StoreError
+from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace, create_workspace
+from investigate.store.writer import open_writer
 
 
 def chat(text: str, **more: Any) -> str:
@@ -25,13 +26,13 @@ def chat(text: str, **more: Any) -> str:
 
 
 def run(workspace: Workspace, *paths: Path, **options: Any) -> list[SourceReport]:
-    with workspace.writer() as writer:
+    with open_writer(workspace) as writer:
         return list(ingest(writer, walk(paths), **options))
 
 
 def stored(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
     """All rows, keyed by uid, without ids."""
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         episodes = reader.rows(
             "SELECT * EXCLUDE (episode_id, duplicate_of), duplicate_of IS NULL AS first FROM episodes"
         )
@@ -44,7 +45,7 @@ def stored(workspace: Workspace) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def texts(workspace: Workspace) -> list[str]:
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         return [row["text"] for row in reader.rows("SELECT text FROM parts WHERE role = 'assistant' ORDER BY ALL")]
 
 
@@ -81,7 +82,7 @@ def test_equal_records_stay_and_are_marked(workspace: Workspace, logs: Path) -> 
     write(logs / "a.jsonl", [chat("same"), chat("other"), chat("same")])
     write(logs / "b.jsonl", [chat("same")])
     run(workspace, logs)
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         rows = reader.rows("SELECT source, record, episode_id, uid, duplicate_of FROM episodes ORDER BY source, record")
     assert len(rows) == 4
     original = rows[0]
@@ -106,25 +107,25 @@ def test_a_torn_last_line_is_told_and_mended(workspace: Workspace, logs: Path) -
     path = write(logs / "a.jsonl", [chat("one"), chat("two")[:20]], "")
     (report,) = run(workspace, logs)
     assert (report.episodes, report.skipped) == (1, 1)
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         (row,) = reader.rows("FROM skipped")
     assert (row["record"], row["byte_offset"]) == ("1", len(chat("one")) + 1)
     write(path, [chat("one"), chat("two")])
     run(workspace, logs)
     assert texts(workspace) == ["one", "two"]
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         assert reader.rows("FROM skipped") == []
 
 
 def test_a_changed_record_is_a_revision_with_the_same_id(workspace: Workspace, logs: Path) -> None:
     path = write(logs / "a.jsonl", [chat("one"), chat("two")])
     run(workspace, logs)
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         before = {row["record"]: row for row in reader.rows("FROM episodes")}
     write(path, [chat("one"), chat("two, but longer")])
     (report,) = run(workspace, logs)
     assert (report.episodes, report.unchanged) == (1, 1)
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         after = {row["record"]: row for row in reader.rows("FROM episodes")}
     assert after["0"] == before["0"]
     assert after["1"]["episode_id"] == before["1"]["episode_id"]
@@ -138,7 +139,7 @@ def test_bad_lines_among_good_ones(workspace: Workspace, logs: Path) -> None:
     (report,) = run(workspace, logs)
     assert texts(workspace) == ["one", "two"]
     assert report.skipped == 4
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         offsets = {row["record"]: row["byte_offset"] for row in reader.rows("FROM skipped")}
     raw = (logs / "a.jsonl").read_bytes()
     for record, offset in offsets.items():
@@ -176,7 +177,7 @@ def test_it_does_not_walk_into_a_workspace(tmp_path: Path) -> None:
 
 
 def test_one_writer_at_a_time(workspace: Workspace) -> None:
-    with workspace.writer(), pytest.raises(StoreError, match="is writing"), workspace.writer():
+    with open_writer(workspace), pytest.raises(StoreError, match="is writing"), open_writer(workspace):
         pass
 
 
@@ -185,7 +186,7 @@ def test_orphans_are_swept(workspace: Workspace) -> None:
     orphan.parent.mkdir()
     orphan.write_bytes(b"half")
     orphan.with_name("x.parquet.tmp").write_bytes(b"half")
-    with workspace.writer():
+    with open_writer(workspace):
         assert list(orphan.parent.iterdir()) == []
 
 
@@ -198,7 +199,7 @@ from investigate.store.workspace import open_workspace
 workspace, stop = open_workspace(Path(sys.argv[1])), Path(sys.argv[2])
 searches, seen = 0, 0
 while not stop.exists():
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         (row,) = reader.rows("SELECT count(*) AS n FROM episodes")
         assert row["n"] >= seen, (row, seen)
         seen = row["n"]
@@ -247,7 +248,7 @@ def test_killed_and_run_again_is_never_killed(tmp_path: Path) -> None:
     undisturbed = create_workspace(tmp_path / "undisturbed")
     run(undisturbed, logs, jobs=1)
     assert stored(killed) == stored(undisturbed)
-    with killed.reader() as reader:
+    with open_reader(killed) as reader:
         known = {shard.path for table in ("episodes", "parts", "skipped") for shard in reader.shards(table)}
     assert {path.relative_to(killed.root).as_posix() for path in killed.data.rglob("*") if path.is_file()} == known
 

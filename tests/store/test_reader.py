@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 from investigate.store.errors import UsageError
+from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part
 from investigate.store.workspace import Workspace, create_workspace
-from investigate.store.writer import Commit, SourceState
+from investigate.store.writer import Commit, SourceState, open_writer
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     made = create_workspace(tmp_path / "workspace")
-    with made.writer() as writer:
+    with open_writer(made) as writer:
         rows = ShardRows()
         for i in range(1, 4):
             message = Message("user", (Part("text", f"text {i}"),))
@@ -69,7 +70,7 @@ def test_attack_is_refused_and_changes_nothing(workspace: Workspace, attack: str
     before = _files(workspace)
     shard = next(iter(before))
     secret = "episodes_secret = 1"  # a name in the caller's frame, that a replacement scan would find
-    with workspace.reader() as reader, pytest.raises(UsageError):
+    with open_reader(workspace) as reader, pytest.raises(UsageError):
         reader.user_table(attack.format(shard=shard, root=workspace.root))
     assert _files(workspace) == before
     assert sorted(p.name for p in workspace.root.iterdir() if p.name in ("x", "new.db")) == []
@@ -80,7 +81,7 @@ def test_python_variables_are_out_of_reach(workspace: Workspace) -> None:
     import pyarrow as pa
 
     frame = pa.table({"secret": [1]})
-    with workspace.reader() as reader, pytest.raises(UsageError):
+    with open_reader(workspace) as reader, pytest.raises(UsageError):
         reader.user_table("SELECT * FROM frame")
     assert frame.num_rows == 1
 
@@ -96,12 +97,12 @@ def test_python_variables_are_out_of_reach(workspace: Workspace) -> None:
     ],
 )
 def test_questions_are_answered_in_order(workspace: Workspace, sql: str, expected: list[dict[str, object]]) -> None:
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         assert reader.user_table(sql).to_pylist() == expected
 
 
 def test_where_is_a_predicate_and_nothing_else(workspace: Workspace) -> None:
-    with workspace.reader() as reader:
+    with open_reader(workspace) as reader:
         assert reader.select_ids("episode_id > 1") == [2, 3]
         assert reader.select_ids("episode_id > 1 -- or so") == [2, 3]
         assert reader.select_ids(None, limit=1) == [1]

@@ -1,0 +1,263 @@
+"""A language model and its tokenizer, from a folder or the hub's cache.
+
+Takes a name or path, gives a frozen record of the model, its tokenizer and hashes that say which weights these were.
+Builds and reads only the blocks asked for. Loads safetensors and nothing else, and runs no code that comes with a
+model. Knows nothing of episodes.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from ...store.errors import ModelError
+
+_DTYPES: Final = ("float32", "bfloat16", "auto")
+_TOKENIZER_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "spiece.model",
+    "tekken.json",
+    "*.tiktoken",
+)
+_VOLATILE: Final = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
+_EDGE_BYTES: Final = 1 << 16
+# Checkpoints of models that also see: where their text part's weights stand, and where the text model wants them.
+_TEXT_KEYS: Final = {
+    r"^language_model\.model\.": "model.",
+    r"^language_model\.": "",
+    r"^model\.language_model\.": "model.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to run, and what it is.
+
+    ``model`` and ``tokenizer`` are transformers' objects. ``n_layers`` counts the blocks of the full model, of which
+    fewer may be built. ``config_hash``, ``weights_hash`` and ``template_hash`` (None without a chat template) are
+    blake2b-128 in hex; the weights' is cheap: headers, sizes and the first and last 64 KiB of each file.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    path: Path | None
+    d_model: int
+    n_layers: int
+    device: str
+    dtype: str
+    config_hash: str
+    weights_hash: str
+    template_hash: str | None
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    n_layers: int | None = None,
+    head: bool = False,
+    dtype: str = "float32",
+    device: str = "auto",
+    download: bool = False,
+) -> LoadedModel:
+    """Load a model for reading, in evaluation mode and without gradients.
+
+    Only blocks ``0 … n_layers - 1`` are built; all of them when None. ``head`` adds the unembedding, which capture
+    does not need. ``dtype`` is ``float32``, ``bfloat16`` or ``auto`` (the checkpoint's). The network is touched only
+    with ``download``. Raises ModelError, always with a next step.
+    """
+    if dtype not in _DTYPES:
+        raise ModelError(f"There is no dtype {dtype!r} here; choose one of {', '.join(_DTYPES)}.")
+    device = _device(device)
+    with _quiet():
+        full = _config(name_or_path, download)
+        folder = _folder(name_or_path, download)
+        text = copy.deepcopy(full.get_text_config())
+        n_full = int(text.num_hidden_layers)
+        keep = n_full if n_layers is None else n_layers
+        if not 1 <= keep <= n_full:
+            raise ModelError(
+                f"{name_or_path} has {n_full} layers, so {keep} of them cannot be built; choose 1 to {n_full}."
+            )
+        _trim(text, keep)
+        model = _model(name_or_path, text, head, dtype, download, composite=text.model_type != full.model_type)
+        tokenizer = _tokenizer(name_or_path, folder, download)
+    try:
+        model = model.to(device).eval().requires_grad_(False)
+    except RuntimeError as error:
+        raise _explained(error, name_or_path) from error
+    template = tokenizer.chat_template
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name_or_path,
+        path=folder,
+        d_model=int(text.hidden_size),
+        n_layers=n_full,
+        device=device,
+        dtype=str(model.dtype).removeprefix("torch."),
+        config_hash=_config_hash(folder),
+        weights_hash=_weights_hash(folder),
+        template_hash=None if template is None else _digest(json.dumps(template, sort_keys=True).encode()),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers reports weights it was told to leave out, and draws bars: neither says anything to the user here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _config(name: str, download: bool) -> Any:
+    from transformers import AutoConfig
+
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{name} holds no config.json, so it is no model; give the folder that `save_pretrained` wrote."
+        )
+    try:
+        return AutoConfig.from_pretrained(name, local_files_only=not download, trust_remote_code=False)
+    except OSError as error:
+        raise ModelError(
+            f"There is no model folder and no cached model {name!r}; say where it is: "
+            f"`investigate model set {name} PATH`."
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise ModelError(
+            f"This transformers does not know the model {name!r} ({_first_line(error)}); upgrade it: "
+            "`pip install --upgrade transformers`."
+        ) from error
+
+
+def _folder(name: str, download: bool) -> Path:
+    """The folder that holds the files, in the hub's cache where the name is a hub id."""
+    if Path(name).is_dir():
+        return Path(name).resolve()
+    from transformers.utils import cached_file
+
+    return Path(str(cached_file(name, "config.json", local_files_only=not download))).parent
+
+
+def _trim(config: Any, n_layers: int) -> None:
+    """Make the config one of a model with fewer blocks. Lists with one entry per block are cut with them."""
+    n_full = int(config.num_hidden_layers)
+    if n_layers == n_full:
+        return
+    per_layer = {
+        key: value[:n_layers]
+        for key, value in config.to_dict().items()
+        if "layer" in key and isinstance(value, list) and len(value) == n_full
+    }
+    config.num_hidden_layers = n_layers
+    for key, value in per_layer.items():
+        setattr(config, key, value)
+
+
+def _model(name: str, config: Any, head: bool, dtype: str, download: bool, composite: bool) -> Any:
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    auto = AutoModelForCausalLM if head else AutoModel
+    try:
+        model, report = auto.from_pretrained(
+            name,
+            config=config,
+            dtype="auto" if dtype == "auto" else getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=not download,
+            output_loading_info=True,
+            key_mapping=_TEXT_KEYS if composite else None,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+        raise _explained(error, name) from error
+    # Transformers fills what a checkpoint lacks with noise; activations of noise would look like any others.
+    absent = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
+    if absent:
+        raise ModelError(
+            f"The weights of {name} lack or misshape {len(absent)} tensors of a {config.model_type} model, {absent[0]} "
+            "among them; give the folder of a complete text model."
+        )
+    return model
+
+
+def _explained(error: BaseException, name: str) -> ModelError:
+    """What went wrong while weights were read, in one sentence."""
+    said = _first_line(error)
+    if isinstance(error, OSError) and "safetensors" in said:
+        return ModelError(
+            f"{name} has no safetensors weights, and other formats can run code; save it again with "
+            "`model.save_pretrained(PATH)` and replay with that."
+        )
+    if isinstance(error, MemoryError) or "out of memory" in said or "alloc" in said:
+        return ModelError(f"{name} does not fit into memory; use fewer layers, --dtype bfloat16, or another device.")
+    return ModelError(f"{name} cannot be loaded ({said}); check that its files are complete.")
+
+
+def _tokenizer(name: str, folder: Path, download: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    # Without its files transformers makes up an empty tokenizer for some models, so what it loads proves nothing.
+    missing = ModelError(
+        f"{name} has no tokenizer beside its weights; save it there: `tokenizer.save_pretrained(PATH)`."
+    )
+    if not download and not any(next(folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
+        raise missing
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=not download, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise missing from error
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _config_hash(folder: Path) -> str:
+    """Of the file, without what changes when the same model is saved again."""
+    values = json.loads((folder / "config.json").read_bytes())
+    return _digest(json.dumps({key: values[key] for key in values if key not in _VOLATILE}, sort_keys=True).encode())
+
+
+def _weights_hash(folder: Path) -> str:
+    pieces = []
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = file.read(min(length, size))
+            file.seek(0)
+            first = file.read(_EDGE_BYTES)
+            file.seek(max(0, size - _EDGE_BYTES))
+            pieces.append(f"{path.name} {size} {_digest(header + first + file.read())}")
+    return _digest("\n".join(pieces).encode())
+
+
+def _digest(raw: bytes) -> str:
+    return blake2b(raw, digest_size=16).hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,113 @@
+"""From stored episodes to prompts that a model writes on from.
+
+Takes episodes, a turn and how much of it is kept; gives prompts for ``steer``, its plan, and the rows that a run
+stores. Knows tokens, no weights beyond the model's tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+
+from ...store.errors import InputError, UsageError
+from ...store.schemas import OUTCOMES
+from ...store.types import Episode
+from .calls import TokenCall, episode_calls
+from .generate import POSITIONS, Positions
+from .load import LoadedModel
+from .probe import Probe
+from .reading import compiled, read_tokens
+from .steer import Outcome, Plan, Prompt
+
+
+def make_plan(
+    probe: Probe,
+    *,
+    strengths: str,
+    outcome: str,
+    valid: str | None,
+    n: int,
+    n_random: int,
+    positions: str,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> Plan:
+    """What was typed, checked. The direction is the probe's own, as long as its contrast. Raises UsageError."""
+    if positions not in POSITIONS:
+        raise UsageError(f"--positions knows {', '.join(POSITIONS)}; not {positions}.")
+    norm = float(np.linalg.norm(probe.w))
+    if norm == 0:
+        raise UsageError(f"The probe {probe.concept} found no direction; there is nothing to steer with.")
+    return Plan(
+        layer=probe.layer,
+        direction=(probe.w / norm * np.linalg.norm(probe.contrast)).astype(np.float32),
+        strengths=parse_strengths(strengths),
+        outcome=compiled(outcome, "--outcome"),
+        valid=None if valid is None else compiled(valid, "--valid"),
+        n=n,
+        n_random=n_random,
+        positions=cast(Positions, positions),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+
+
+def parse_strengths(text: str) -> tuple[float, ...]:
+    """Numbers between commas, each once. Raises UsageError."""
+    try:
+        return tuple(dict.fromkeys(float(item) for item in text.split(",")))
+    except ValueError:
+        raise UsageError(f"--strength {text!r} is no list of numbers; write --strength=-1.5,1.5.") from None
+
+
+def make_prompts(
+    loaded: LoadedModel, episodes: Sequence[Episode], *, turn: int | None, keep: str | None
+) -> list[Prompt]:
+    """Where each episode is taken up again: before the message ``turn`` (default: the last that the model wrote), or
+    within it, after the first match of the regex ``keep``. Raises InputError where there is no such place."""
+    return [_prompt(loaded, episode, turn, keep) for episode in episodes]
+
+
+def _prompt(loaded: LoadedModel, episode: Episode, turn: int | None, keep: str | None) -> Prompt:
+    name = f"Episode {episode.episode_id}"
+    calls = [call for call in episode_calls(episode, loaded.tokenizer) if _written_in(call, turn)]
+    if not calls:
+        which = "nothing" if turn is None else f"no message {turn}"
+        raise InputError(f"{name} has {which} that the model wrote; see `investigate show {episode.episode_id}`.")
+    # The first call that holds a message is the one that wrote it.
+    call = calls[0] if turn is not None else calls[-1]
+    message_index = turn if turn is not None else _written_in(call, None)[-1]
+    if message_index == max(_written_in(call, None)):
+        start = call.n_prompt
+    else:
+        start = min(span.first_token for span in call.spans if span.message_index == message_index)
+    end = start
+    if keep is not None:
+        compiled(keep, "--keep")
+        places, why = read_tokens(call, episode, at=keep, mask="assistant", message_index=message_index)
+        if not places:
+            raise InputError(f"{name}: {why} Choose another --keep.")
+        end = max(places) + 1
+    return Prompt(episode.episode_id, tuple(call.ids[:end]), end - start)
+
+
+def _written_in(call: TokenCall, turn: int | None) -> list[int]:
+    return sorted({span.message_index for span in call.spans if span.written and turn in (None, span.message_index)})
+
+
+def as_table(outcomes: Sequence[Outcome]) -> pa.Table:
+    """The rows that a run stores, without their ``run_id``."""
+    columns = {
+        "episode_id": [outcome.episode_id for outcome in outcomes],
+        "arm": [outcome.direction for outcome in outcomes],
+        "strength": [outcome.strength for outcome in outcomes],
+        "sample": [outcome.sample for outcome in outcomes],
+        "matched": [outcome.matched for outcome in outcomes],
+        "text": [outcome.text for outcome in outcomes],
+    }
+    return pa.table(columns, pa.schema([OUTCOMES.field(name) for name in columns]))

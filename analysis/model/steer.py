@@ -1,0 +1,178 @@
+"""Steering: add a direction while the model writes a turn anew, and count what comes of it.
+
+Takes a model with its head, prompts, a direction and an outcome (a regex on what is written), gives one arm per
+strength beside an empirical null of random directions of the same norm. Knows no workspace.
+
+Strength 1 is the probe's contrast: the difference of the class means in the residual stream, so that ±1 moves an
+activation about as far as the two classes lie apart. Control directions can steer as well as the concept (practice:
+rescaled noise lies along what varies most), hence the percentile among at least 20 of the same norm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..statistics import Rate
+from .generate import Positions, sample
+from .load import LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Where an episode is taken up again: token ids up to there, the last ``n_kept`` of them in the turn itself."""
+
+    episode_id: int
+    ids: tuple[int, ...]
+    n_kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done to every prompt. ``outcome`` and ``valid`` are searched in the kept text followed by the new one."""
+
+    layer: int
+    direction: NDArray[np.float32]
+    strengths: tuple[float, ...]
+    outcome: re.Pattern[str]
+    valid: re.Pattern[str] | None = None
+    n: int = 50
+    n_random: int = 20
+    positions: Positions = "generated"
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One continuation. ``direction`` is ``probe``, ``none`` or ``random-7``."""
+
+    episode_id: int
+    direction: str
+    strength: float
+    sample: int
+    matched: bool
+    valid: bool | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """The outcomes at one strength, and the null at the same norm: the random directions' rates."""
+
+    strength: float
+    rate: Rate
+    valid: Rate | None
+    episodes: tuple[tuple[int, Rate], ...]
+    random_rates: tuple[float, ...]
+
+    @property
+    def random_p95(self) -> float:
+        return float(np.quantile(self.random_rates, 0.95)) if self.random_rates else float("nan")
+
+    @property
+    def random_p5(self) -> float:
+        return float(np.quantile(self.random_rates, 0.05)) if self.random_rates else float("nan")
+
+    @property
+    def percentile(self) -> float:
+        """Share of random directions whose rate is at most this arm's."""
+        if not self.random_rates:
+            return float("nan")
+        return float(np.mean(np.asarray(self.random_rates) <= self.rate.rate))
+
+
+def steer(loaded: LoadedModel, prompts: Sequence[Prompt], plan: Plan) -> Iterator[Outcome]:
+    """Sample all arms of all prompts; the unsteered one (strength 0) is always among them."""
+    labels, vectors = _rows(plan)
+    for number, prompt in enumerate(prompts):
+        continuations = sample(
+            loaded,
+            prompt.ids,
+            vectors,
+            layer=plan.layer,
+            positions=plan.positions,
+            max_new_tokens=plan.max_new_tokens,
+            temperature=plan.temperature,
+            seed=plan.seed + 1_000_003 * number,
+        )
+        for (direction, strength, index), ids in zip(labels, continuations, strict=True):
+            text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
+            # Decoded together: apart, the space between two tokens would be lost.
+            kept = list(prompt.ids[len(prompt.ids) - prompt.n_kept :])
+            whole = loaded.tokenizer.decode(kept + ids, skip_special_tokens=True)
+            matched = plan.outcome.search(whole) is not None
+            valid = None if plan.valid is None else plan.valid.search(whole) is not None
+            yield Outcome(prompt.episode_id, direction, strength, index, matched, valid, text)
+
+
+def _rows(plan: Plan) -> tuple[list[tuple[str, float, int]], torch.Tensor]:
+    """What each row of the batch is, and its vector (rows, d_model)."""
+    norm = float(np.linalg.norm(plan.direction))
+    rng = np.random.default_rng(plan.seed)
+    noise = rng.standard_normal((plan.n_random, len(plan.direction)))
+    noise *= norm / np.linalg.norm(noise, axis=1, keepdims=True)
+    steered = [strength for strength in plan.strengths if strength]
+    labels, vectors = [("none", 0.0, i) for i in range(plan.n)], [np.zeros_like(plan.direction)] * plan.n
+    for strength in steered:
+        labels += [("probe", strength, i) for i in range(plan.n)]
+        vectors += [plan.direction * strength] * plan.n
+    # The sign of a random direction means nothing, so a null at |s| serves both s and -s.
+    for strength in sorted({abs(strength) for strength in steered}):
+        for number, direction in enumerate(noise):
+            labels += [(f"random-{number}", strength, i) for i in range(plan.n)]
+            vectors += [direction * strength] * plan.n
+    return labels, torch.tensor(np.asarray(vectors), dtype=torch.float32)
+
+
+def arms(outcomes: Sequence[Outcome]) -> list[Arm]:
+    """Summarise outcomes by strength, the unsteered arm first."""
+    own = {outcome.strength for outcome in outcomes if outcome.direction in ("none", "probe")}
+    return [_arm(outcomes, strength) for strength in sorted(own, key=lambda s: (s != 0, s))]
+
+
+def _arm(outcomes: Sequence[Outcome], strength: float) -> Arm:
+    own = [o for o in outcomes if o.direction in ("none", "probe") and o.strength == strength]
+    null: dict[str, list[bool]] = {}
+    for outcome in outcomes:
+        if outcome.direction.startswith("random") and outcome.strength == abs(strength) != 0:
+            null.setdefault(outcome.direction, []).append(outcome.matched)
+    by_episode: dict[int, list[bool]] = {}
+    for outcome in own:
+        by_episode.setdefault(outcome.episode_id, []).append(outcome.matched)
+    judged = [o.valid for o in own if o.valid is not None]
+    return Arm(
+        strength,
+        _rate(o.matched for o in own),
+        _rate(judged) if judged else None,
+        tuple((episode_id, _rate(matched)) for episode_id, matched in by_episode.items()),
+        tuple(float(np.mean(matched)) for matched in null.values()),
+    )
+
+
+def _rate(matched: Sequence[bool] | Iterator[bool]) -> Rate:
+    values = list(matched)
+    return Rate(sum(values), len(values))
+
+
+def verdict(baseline: Arm, arm: Arm) -> str:
+    """What one arm shows: an effect counts when the intervals are apart and it stands out of the null."""
+    change = arm.rate.rate - baseline.rate.rate
+    apart = arm.rate.interval[0] > baseline.rate.interval[1] or arm.rate.interval[1] < baseline.rate.interval[0]
+    shown = f"strength {arm.strength:+g}: {baseline.rate.rate:.2f} → {arm.rate.rate:.2f}"
+    if not apart:
+        return f"{shown}: no effect shown (the intervals overlap)."
+    if not arm.random_rates:
+        return f"{shown}: a change, but without random directions beside it nothing says it is the concept."
+    outside = arm.rate.rate > arm.random_p95 if change > 0 else arm.rate.rate < arm.random_p5
+    null = f"random directions of the same norm: 5–95 % {arm.random_p5:.2f}–{arm.random_p95:.2f}"
+    if not outside:
+        return f"{shown}: not specific to the direction ({null})."
+    verb = "raises" if change > 0 else "lowers"
+    return f"{shown}: the direction {verb} the outcome ({null}, n = {len(arm.random_rates)})."

@@ -1,0 +1,193 @@
+"""Capture: equal to the model's own hidden states, packed or not, no deeper than asked, and clean afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from investigate.analysis.model.capture import Captured, can_pack, capture
+from investigate.analysis.model.layers import EMBEDDINGS, decoder_blocks
+from investigate.analysis.model.load import LoadedModel
+from investigate.store.errors import ModelError
+
+ARCHITECTURES = ["llama", "qwen3", "gemma3", "gpt2", "mistral"]
+ALL = [EMBEDDINGS, 0, 1, 2, 3]
+Loaded = Callable[..., LoadedModel]
+
+
+def ragged(n: int = 9, longest: int = 60, seed: int = 0) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest + 1, (n,), generator=generator).tolist()
+    return [torch.randint(3, 400, (length,), generator=generator).tolist() for length in lengths]
+
+
+def in_order(captured: Sequence[Captured]) -> list[dict[int, torch.Tensor]]:
+    return [item.activations for item in sorted(captured, key=lambda item: item.index)]
+
+
+def own_hidden_states(loaded: LoadedModel, ids: list[int]) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    with torch.inference_mode():
+        output = loaded.model.base_model(torch.tensor([ids]), output_hidden_states=True, use_cache=False)
+    return tuple(hidden[0] for hidden in output.hidden_states), output.last_hidden_state[0]
+
+
+def norm_of(loaded: LoadedModel) -> Any:
+    base = loaded.model.base_model
+    return base.ln_f if hasattr(base, "ln_f") else base.norm
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("head", [True, False])
+@pytest.mark.parametrize("budget", [1, 100, 4096])
+def test_packed_activations_are_the_models_own(tiny_loaded: Loaded, architecture: str, head: bool, budget: int) -> None:
+    """Alone (a budget of 1) and packed; longer than the sliding windows; every layer, and the last one's norm."""
+    loaded = tiny_loaded(architecture, head=head)
+    assert can_pack(loaded.model.base_model)
+    sequences = ragged()
+    captured = list(capture(loaded, sequences, ALL, token_budget=budget))
+    assert sorted(item.index for item in captured) == list(range(len(sequences)))
+    for ids, activations in zip(sequences, in_order(captured), strict=True):
+        hidden, last = own_hidden_states(loaded, ids)
+        for layer in ALL[:-1]:
+            torch.testing.assert_close(activations[layer], hidden[layer + 1], atol=1e-5, rtol=1e-5)
+        with torch.inference_mode():
+            torch.testing.assert_close(norm_of(loaded)(activations[3]), last, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gpt_oss"])
+def test_attention_that_cannot_be_packed_is_padded_and_equal(kind: str, tiny_loaded: Loaded) -> None:
+    """Soft caps and attention sinks: noticed on the first tokens, not assumed from a name."""
+    loaded = random_model(kind, tiny_loaded("llama"))
+    assert not can_pack(loaded.model)
+    sequences = ragged(6, 40)
+    for ids, activations in zip(sequences, in_order(list(capture(loaded, sequences, [0, 1]))), strict=True):
+        hidden, _ = own_hidden_states(loaded, ids)
+        torch.testing.assert_close(activations[0], hidden[1], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(activations[1], hidden[2], atol=1e-5, rtol=1e-5)
+
+
+def random_model(kind: str, like: LoadedModel, **changes: Any) -> LoadedModel:
+    from dataclasses import replace
+
+    from transformers import AutoConfig, AutoModel
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "sliding_window": 8, "num_local_experts": 4,
+        "max_position_embeddings": 128,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    return replace(like, model=AutoModel.from_config(AutoConfig.for_model(kind, **sizes | changes)).eval())
+
+
+def test_a_leaking_model_is_not_packed(tiny_loaded: Loaded) -> None:
+    """The trial is no formality: a block that looks at its left neighbour is caught."""
+    loaded = random_model("llama", tiny_loaded("llama"))
+    decoder_blocks(loaded.model)[1].register_forward_hook(lambda _m, _i, out: out + 0.1 * out.roll(1, dims=1).cumsum(1))
+    assert not can_pack(loaded.model)
+
+
+def test_nothing_after_the_deepest_layer_runs(tiny_loaded: Loaded) -> None:
+    loaded = random_model("llama", tiny_loaded("llama"))
+    ran = []
+    list(capture(loaded, ragged(3), [1]))  # The first use also checks the architecture, which runs everything.
+    for number, block in enumerate(decoder_blocks(loaded.model)):
+        block.register_forward_hook(lambda _m, _i, _o, number=number: ran.append(number))
+    list(capture(loaded, ragged(3), [0, 1], token_budget=1000))
+    assert ran == [0, 1]
+    ran.clear()
+    list(capture(loaded, ragged(3), [EMBEDDINGS], token_budget=1000))
+    assert ran == []
+
+
+def test_a_model_built_to_the_deepest_layer_gives_the_same(tiny_loaded: Loaded) -> None:
+    whole, part = tiny_loaded("qwen3"), tiny_loaded("qwen3", n_layers=2)
+    sequences = ragged(4)
+    both = [in_order(list(capture(loaded, sequences, [1]))) for loaded in (whole, part)]
+    for one, other in zip(*both, strict=True):
+        torch.testing.assert_close(one[1], other[1], atol=1e-6, rtol=1e-6)
+    with pytest.raises(ModelError, match="2 layers"):
+        list(capture(part, sequences, [2]))
+
+
+def hooks_of(loaded: LoadedModel) -> list[int]:
+    return [len(block._forward_hooks) + len(block._forward_pre_hooks) for block in decoder_blocks(loaded.model)]
+
+
+def test_hooks_and_attention_are_put_back_even_after_an_exception(tiny_loaded: Loaded) -> None:
+    loaded = random_model("llama", tiny_loaded("llama"))
+    list(capture(loaded, ragged(2), ALL[:4]))
+    before = hooks_of(loaded), loaded.model.config._attn_implementation
+    broken = decoder_blocks(loaded.model)[1].register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(capture(loaded, ragged(2), [EMBEDDINGS, 2]))
+    broken.remove()
+    next(capture(loaded, ragged(3), [EMBEDDINGS, 0, 2], token_budget=1))  # and when it is left half-way
+    assert (hooks_of(loaded), loaded.model.config._attn_implementation) == before
+
+
+def test_a_readout_is_the_scores_of_the_activations(tiny_loaded: Loaded) -> None:
+    loaded = tiny_loaded("llama")
+    w, b = torch.randn(32, 5, generator=torch.Generator().manual_seed(0)), torch.arange(5.0)
+    sequences = ragged(5)
+    vectors = in_order(list(capture(loaded, sequences, [0, 2])))
+    scores = in_order(list(capture(loaded, sequences, [0, 2], readout={0: (w, b), 2: (-w, b)})))
+    for one, other in zip(vectors, scores, strict=True):
+        torch.testing.assert_close(other[0], one[0] @ w + b)
+        torch.testing.assert_close(other[2], one[2] @ -w + b)
+
+
+def test_reduce_runs_on_each_sequence_by_itself(tiny_loaded: Loaded) -> None:
+    sequences = ragged(5)
+    means = in_order(list(capture(tiny_loaded("llama"), sequences, [1], reduce=lambda _layer, rows: rows.mean(0))))
+    for activations, reduced in zip(in_order(list(capture(tiny_loaded("llama"), sequences, [1]))), means, strict=True):
+        torch.testing.assert_close(reduced[1], activations[1].mean(0))
+
+
+def test_activations_can_be_trained_on(tiny_loaded: Loaded) -> None:
+    (captured,) = capture(tiny_loaded("llama"), [[5, 6, 7]], [1])
+    weight = torch.zeros(32, requires_grad=True)
+    (captured.activations[1] @ weight).sum().backward()
+    assert weight.grad is not None
+    assert captured.activations[1].dtype == torch.float32
+    assert captured.activations[1]._base is None  # no view that keeps the pack alive
+
+
+def test_what_does_not_fit_is_halved(tiny_loaded: Loaded) -> None:
+    loaded = random_model("llama", tiny_loaded("llama"))
+    sequences = ragged(9)
+    expected = in_order(list(capture(loaded, sequences, [1])))
+    sizes = []
+
+    def small_memory(_module: Any, inputs: tuple[Any, ...]) -> None:
+        sizes.append(inputs[0].shape[1])
+        if sizes[-1] > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    decoder_blocks(loaded.model)[0].register_forward_pre_hook(small_memory)
+    captured = in_order(list(capture(loaded, sequences, [1])))
+    assert max(sizes) > 100
+    for one, other in zip(captured, expected, strict=True):
+        torch.testing.assert_close(one[1], other[1], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ModelError, match="120 tokens does not fit into memory"):
+        list(capture(loaded, [[5] * 120], [1]))
+
+
+def test_other_errors_are_not_swallowed(tiny_loaded: Loaded) -> None:
+    loaded = random_model("llama", tiny_loaded("llama"))
+    list(capture(loaded, [[5]], [1]))
+    decoder_blocks(loaded.model)[0].register_forward_hook(lambda _m, _i, out: out @ torch.zeros(3, 3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        list(capture(loaded, [[5, 6]], [1]))
+
+
+@pytest.mark.parametrize(
+    ("sequences", "layers", "said"),
+    [([[5]], [4], "no layer 4"), ([[5]], [-2], "no layer -2"), ([[5]], [], "No layer"),
+     ([[5], []], [0], "Sequence 1 has 0"), ([[5] * 513], [0], "reads 1 to 512")],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused(tiny_loaded: Loaded, sequences: Any, layers: list[int], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        list(capture(tiny_loaded("llama"), sequences, layers))
