@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from investigate.analysis.statistics import Rate, auroc, auroc_interval, recall_at
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
-
-from investigate.analysis.statistics import Rate, auroc, auroc_interval, recall_at
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

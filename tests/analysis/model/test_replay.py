@@ -1,0 +1,203 @@
+"""Replay end to end on random models: scores are the readout of the very activations, at the very tokens."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from investigate.analysis.model.probe import (
+    Probe,
+    check_fit,
+    find_probe,
+    get_probe,
+    list_probes,
+    probe_path,
+    read_probe,
+    write_probe,
+)
+from investigate.analysis.model.recipe import find_recipe
+from investigate.analysis.model.regenerate import make_prompts, parse_strengths
+from investigate.analysis.model.replay import as_tables, check_fidelity, replay
+from investigate.analysis.model.saving import plan_saving, save_activations
+from investigate.analysis.model.train import identity_of, train_probe
+from investigate.store.errors import InputError, ModelError, NotFoundError, UsageError
+from investigate.store.types import Call, Episode, Message, Part
+
+EPISODE = Episode(
+    "log", "0", "d", episode_id=7, uid="abc",
+    messages=(
+        Message("user", (Part("text", "Let me look at the file first."),)),
+        Message("assistant", (Part("text", "Running the tests now: 3 passed, 1 failed."),)),
+        Message("user", (Part("text", "The user asks for the capital of France."),)),
+        Message("assistant", (Part("text", "Paris is the capital and largest city of France."),)),
+    ),
+)  # fmt: skip
+
+
+def probe_of(loaded: Any, layer: int = 2, **changes: Any) -> Probe:
+    rng = np.random.default_rng(0)
+    fields = {
+        "concept": "planted", "kind": "mean_difference", "layer": layer, "w": rng.standard_normal(32).astype(np.float32),
+        "b": 0.25, "contrast": np.ones(32, np.float32), "mask": "assistant", "read": None,
+        "model": identity_of(loaded), "recipe": "planted", "recipe_hash": "0" * 32, "seed": 0, "card": {},
+    }  # fmt: skip
+    return Probe(**(fields | changes))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
+def test_scores_are_the_readout_of_hidden_states(tiny_loaded: Any, architecture: str) -> None:
+    loaded = tiny_loaded(architecture)
+    probe = probe_of(loaded)
+    (reading,) = replay(loaded, [EPISODE], probe, at=None, mask="assistant")
+    ids = torch.tensor([[0] * (1 + max(token.position for token in reading.tokens))])
+    text = loaded.tokenizer.apply_chat_template(
+        [{"role": m.role, "content": m.parts[0].text} for m in EPISODE.messages], tokenize=False
+    )
+    ids = torch.tensor([loaded.tokenizer(text, add_special_tokens=False)["input_ids"]])
+    with torch.inference_mode():
+        hidden = loaded.model.base_model(ids, output_hidden_states=True, use_cache=False).hidden_states[
+            probe.layer + 1
+        ][0]
+    expected = hidden.numpy() @ probe.w + probe.b
+    for token in reading.tokens:
+        assert token.token_id == ids[0, token.position]
+        assert token.score == pytest.approx(expected[token.position], abs=1e-4)
+        assert token.read == (token.message_index in (1, 3))
+    said = [token.score for token in reading.tokens if token.read]
+    assert reading.score == pytest.approx(np.mean(said))
+    assert {(span.message_index, span.n_tokens == span.n_read) for span in reading.spans} == {
+        (0, False), (1, True), (2, False), (3, True),
+    }  # fmt: skip
+
+
+def test_logged_ids_are_replayed_verbatim(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    prompt, completion = loaded.tokenizer("Let me look")["input_ids"], loaded.tokenizer(" at the file")["input_ids"]
+    episode = Episode(
+        "log", "0", "d", episode_id=1,
+        messages=(Message("user", (Part("text", "Let me look"),)), Message("assistant", (Part("text", " at the file"),))),
+        calls=(Call(0, 1, tuple(prompt), tuple(completion)),),
+    )  # fmt: skip
+    (reading,) = replay(loaded, [episode], probe_of(loaded), at=None, mask="assistant")
+    assert reading.token_source == "ids"
+    assert [token.token_id for token in reading.tokens] == [*prompt, *completion]
+    assert reading.n_read == len(completion)
+
+
+def test_reading_elsewhere_than_trained_is_said(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    (reading,) = replay(loaded, [EPISODE], probe_of(loaded), at="capital", mask="assistant")
+    assert any("has not been measured" in note for note in reading.notes)
+    assert reading.n_read == 1
+    (nothing,) = replay(loaded, [EPISODE], probe_of(loaded), at="zebra", mask="assistant")
+    assert np.isnan(nothing.score)
+    assert any("zebra" in note for note in nothing.notes)
+
+
+def test_rows_of_a_run(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    readings = list(replay(loaded, [EPISODE], probe_of(loaded), at=None, mask="assistant"))
+    tables = as_tables(readings)
+    assert tables["token_scores"].num_rows == len(readings[0].tokens)
+    assert tables["span_scores"].num_rows == 4
+
+
+def test_nothing_to_replay(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    with pytest.raises(InputError, match="no text"):
+        list(replay(loaded, [Episode("log", "0", "d")], probe_of(loaded), at=None, mask="all"))
+
+
+@pytest.mark.parametrize("concept", ["deception", "eval-awareness"])
+def test_a_packaged_recipe_trains_on_any_chat_model(tiny_loaded: Any, tmp_path: Path, concept: str) -> None:
+    """On random weights the recipe finds nothing that its text does not hold: a negative control end to end."""
+    loaded = tiny_loaded("llama")
+    recipe = find_recipe(concept, None)
+    assert recipe.status.startswith("untested")
+    probe = train_probe(loaded, recipe, kind="logistic", layers="0,1")
+    assert probe.card["n_train"] > 60
+    assert probe.card["auroc"] < 0.85
+    path = probe_path(tmp_path, probe.concept, probe.kind, probe.model)
+    write_probe(path, probe)
+    again = read_probe(path)
+    assert np.array_equal(again.w, probe.w)
+    assert again.card == probe.card
+    assert find_probe(list_probes(tmp_path), concept, identity_of(loaded)) is not None
+    assert find_probe(list_probes(tmp_path), concept, identity_of(tiny_loaded("llama", seed=1))) is None
+    (reading,) = replay(loaded, [EPISODE], again, at=again.read, mask=again.mask)
+    assert reading.n_read
+
+
+def test_probes_that_do_not_fit(tiny_loaded: Any, tmp_path: Path) -> None:
+    loaded, sibling = tiny_loaded("llama"), tiny_loaded("llama", seed=1)
+    probe = probe_of(loaded)
+    assert check_fit(probe, identity_of(loaded)) is None
+    assert "may mean nothing" in str(check_fit(probe, identity_of(sibling)))
+    with pytest.raises(ModelError, match="probe train"):
+        check_fit(probe_of(loaded, layer=9), identity_of(loaded))
+    (tmp_path / "x.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="no probe file"):
+        list_probes(tmp_path)
+    with pytest.raises(UsageError):
+        probe_path(tmp_path, "../x", "logistic", probe.model)
+    with pytest.raises(NotFoundError):
+        get_probe(tmp_path / "none", "deception")
+
+
+def test_a_stranger_is_told_from_the_author(tiny_loaded: Any) -> None:
+    author, stranger = tiny_loaded("llama", head=True), tiny_loaded("llama", seed=1, head=True)
+    torch.manual_seed(0)
+    prompt = author.tokenizer("Let me look at the file first.", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        out = author.model.generate(prompt.expand(8, -1), do_sample=True, top_k=0, max_new_tokens=40, pad_token_id=0)
+        logits = author.model(out).logits[:, :-1].log_softmax(-1)
+    logp = logits.gather(2, out[:, 1:, None])[..., 0][:, prompt.shape[1] - 1 :]
+    n = prompt.shape[1]
+    episodes = [
+        Episode(
+            "log", str(i), "d", episode_id=i,
+            calls=(Call(0, None, tuple(row[:n].tolist()), tuple(row[n:].tolist()), tuple(values.tolist())),),
+        )
+        for i, (row, values) in enumerate(zip(out, logp, strict=True))
+    ]  # fmt: skip
+    assert check_fidelity(author, episodes).verdict == "pass"
+    assert check_fidelity(stranger, episodes).verdict == "fail"
+
+
+def test_activations_are_saved(tiny_loaded: Any, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    loaded = tiny_loaded("llama")
+    calls, layers, n_bytes = plan_saving(loaded, [EPISODE], "0,2")
+    save_activations(tmp_path / "a.safetensors", loaded, calls, layers)
+    saved = load_file(tmp_path / "a.safetensors")
+    (name,) = calls
+    ids = saved[f"{name}.ids"]
+    assert saved[f"{name}.layer-2"].shape == (len(ids), 32)
+    assert n_bytes == 2 * len(ids) * 32 * 4
+    with torch.inference_mode():
+        hidden = loaded.model.base_model(ids[None], output_hidden_states=True, use_cache=False).hidden_states
+    assert torch.allclose(saved[f"{name}.layer-2"], hidden[3][0], atol=1e-5)
+
+
+def test_prompts_end_where_they_are_taken_up(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    decode = loaded.tokenizer.decode
+    (whole,) = make_prompts(loaded, [EPISODE], turn=None, keep=None)
+    assert decode(whole.ids).endswith("assistant\n")
+    assert whole.n_kept == 0
+    (kept,) = make_prompts(loaded, [EPISODE], turn=None, keep="capital")
+    assert decode(kept.ids).endswith("Paris is the capital")
+    assert decode(kept.ids[-kept.n_kept :]) == "Paris is the capital"
+    (earlier,) = make_prompts(loaded, [EPISODE], turn=1, keep=None)
+    assert "Paris" not in decode(earlier.ids)
+    assert decode(earlier.ids).endswith("assistant\n")
+    with pytest.raises(InputError, match="zebra"):
+        make_prompts(loaded, [EPISODE], turn=None, keep="zebra")
+    with pytest.raises(InputError, match="message 2"):
+        make_prompts(loaded, [EPISODE], turn=2, keep=None)
+    assert parse_strengths("-1.5,1,1") == (-1.5, 1.0)
+    with pytest.raises(UsageError):
+        parse_strengths("much")
