@@ -30,7 +30,8 @@ class Rate:
         share, spread = self.rate, Z95**2 / self.n
         middle = (share + spread / 2) / (1 + spread)
         half = Z95 * np.sqrt(share * (1 - share) / self.n + spread / (4 * self.n)) / (1 + spread)
-        return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+        # Where all or none succeeded the bound is exact; arithmetic would leave 1e-18.
+        return (0.0 if not self.k else float(middle - half)), (1.0 if self.k == self.n else float(middle + half))
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:

@@ -97,6 +97,4 @@ def _say_what_failed(failed: list[SourceReport]) -> None:
         names = Counter(Path(source).name for source in unknown)
         some = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in names.most_common(6))
         more = f" and {len(names) - 6} more names" if len(names) > 6 else ""
-        say(
-            f"{len(unknown)} files are in no known format: {some}{more}. If one is a log, name its format with --format."
-        )
+        say(f"{len(unknown)} files are in no known format: {some}{more}. Is one a log? Name its format with --format.")

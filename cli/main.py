@@ -49,7 +49,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # Python would complain once more when it flushes stdout at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(0)
     except Exception as error:
         show = getattr(error, "show", None)

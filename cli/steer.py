@@ -41,7 +41,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Write a turn anew under a probe's direction at several strengths, beside random directions of the same norm."""
-    from ..analysis.model.regenerate import as_table, make_plan, make_prompts
+    from ..analysis.model.regenerate import as_table, direction_of, make_plan, make_prompts
     from ..analysis.model.steer import arms, steer
     from ..store.reader import open_reader
     from ..store.select import select_episodes
@@ -52,27 +52,27 @@ def command(
     from .probing import ready_probe
     from .selection import selected_ids
 
+    plan = make_plan(
+        strengths=strength, outcome=outcome, valid=valid, n=n, n_random=n_random, positions=positions,
+        max_new_tokens=max_new_tokens, temperature=temperature, seed=seed,
+    )  # fmt: skip
     opened = open_workspace(workspace)
     with open_reader(opened) as reader:
         ids = selected_ids(reader, episode, where, source, limit)
         loaded = load(model_for(reader, ids, model), head=True)
         episodes = list(select_episodes(reader, ids))
-    fitted = ready_probe(opened, loaded, probe)
-    plan = make_plan(
-        fitted, strengths=strength, outcome=outcome, valid=valid, n=n, n_random=n_random, positions=positions,
-        max_new_tokens=max_new_tokens, temperature=temperature, seed=seed,
-    )  # fmt: skip
+    direction = direction_of(ready_probe(opened, loaded, probe))
     prompts = make_prompts(loaded, episodes, turn=turn, keep=keep)
-    outcomes = list(track(steer(loaded, prompts, plan), "sample"))
+    outcomes = list(track(steer(loaded, prompts, direction, plan), "sample"))
     parameters = {
-        "probe": probe, "model": loaded.name, "layer": plan.layer, "outcome": outcome, "strength": strength, "n": n,
-        "keep": keep, "positions": positions, "temperature": temperature, "seed": seed,
+        "probe": probe, "model": loaded.name, "layer": direction.layer, "outcome": outcome, "strength": strength,
+        "n": n, "keep": keep, "positions": positions, "temperature": temperature, "seed": seed,
     }  # fmt: skip
     with open_writer(opened) as writer:
         run_id = writer.commit_run("steer", parameters, {"outcomes": as_table(outcomes)})
     _print(run_id, arms(outcomes), as_json)
     if not as_json:
-        say(f"{run_id}: {len(prompts)} episodes × {n} samples per arm, positions {positions}, layer {plan.layer}.")
+        say(f"{run_id}: {len(prompts)} episodes × {n} samples per arm, positions {positions}, layer {direction.layer}.")
 
 
 def as_row(arm: Arm) -> dict[str, Any]:

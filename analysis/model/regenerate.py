@@ -7,7 +7,7 @@ stores. Knows tokens, no weights beyond the model's tokenizer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,41 +20,28 @@ from .generate import POSITIONS, Positions
 from .load import LoadedModel
 from .probe import Probe
 from .reading import compiled, read_tokens
-from .steer import Outcome, Plan, Prompt
+from .steer import Direction, Outcome, Plan, Prompt
 
 
-def make_plan(
-    probe: Probe,
-    *,
-    strengths: str,
-    outcome: str,
-    valid: str | None,
-    n: int,
-    n_random: int,
-    positions: str,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-) -> Plan:
-    """What was typed, checked. The direction is the probe's own, as long as its contrast. Raises UsageError."""
+def make_plan(*, strengths: str, outcome: str, valid: str | None, positions: str, **numbers: Any) -> Plan:
+    """What was typed, checked before anything is loaded; ``numbers`` are the plan's other fields. Raises UsageError."""
     if positions not in POSITIONS:
         raise UsageError(f"--positions knows {', '.join(POSITIONS)}; not {positions}.")
-    norm = float(np.linalg.norm(probe.w))
-    if norm == 0:
-        raise UsageError(f"The probe {probe.concept} found no direction; there is nothing to steer with.")
     return Plan(
-        layer=probe.layer,
-        direction=(probe.w / norm * np.linalg.norm(probe.contrast)).astype(np.float32),
         strengths=parse_strengths(strengths),
         outcome=compiled(outcome, "--outcome"),
         valid=None if valid is None else compiled(valid, "--valid"),
-        n=n,
-        n_random=n_random,
         positions=cast(Positions, positions),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
+        **numbers,
     )
+
+
+def direction_of(probe: Probe) -> Direction:
+    """The probe's own direction, as long as its contrast: strength 1 is as far as the class means lie apart."""
+    norm = float(np.linalg.norm(probe.w))
+    if norm == 0:
+        raise UsageError(f"The probe {probe.concept} found no direction; there is nothing to steer with.")
+    return Direction(probe.layer, (probe.w / norm * np.linalg.norm(probe.contrast)).astype(np.float32))
 
 
 def parse_strengths(text: str) -> tuple[float, ...]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,9 @@ from .load import LoadedModel
 from .probe import Probe
 from .reading import TokenPlace, places_of, read_tokens
 from .render import Key
+
+EPISODES_AT_ONCE: Final = 64
+"""Enough for full packs of short episodes, few enough that the first readings come soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,15 @@ def replay(
     read. Without it, all tokens of ``mask`` (``all``, ``assistant``, ``reasoning`` or ``last``) are. Raises InputError
     when an episode has no tokens that can be read; where a restriction cannot be verified it is refused, not guessed.
     """
-    for episode in episodes:
-        calls = episode_calls(episode, loaded.tokenizer)
-        if not calls:
-            raise InputError(f"Episode {episode.episode_id} has no text to replay; choose another.")
-        scores = score_calls(loaded, calls, probe, token_budget)
-        yield _reading(episode, calls, scores, probe, at, mask)
+    waiting = iter(episodes)
+    while some := list(islice(waiting, EPISODES_AT_ONCE)):
+        calls = [episode_calls(episode, loaded.tokenizer) for episode in some]
+        for episode, own in zip(some, calls, strict=True):
+            if not own:
+                raise InputError(f"Episode {episode.episode_id} has no text to replay; choose another.")
+        scores = iter(score_calls(loaded, [call for own in calls for call in own], probe, token_budget))
+        for episode, own in zip(some, calls, strict=True):
+            yield _reading(episode, own, list(islice(scores, len(own))), probe, at, mask)
 
 
 def score_calls(

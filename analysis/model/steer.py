@@ -33,11 +33,17 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Direction:
+    """What is added after block ``layer``: ``vector`` (d_model,) times a strength."""
+
+    layer: int
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is done to every prompt. ``outcome`` and ``valid`` are searched in the kept text followed by the new one."""
 
-    layer: int
-    direction: NDArray[np.float32]
     strengths: tuple[float, ...]
     outcome: re.Pattern[str]
     valid: re.Pattern[str] | None = None
@@ -88,41 +94,41 @@ class Arm:
         return float(np.mean(np.asarray(self.random_rates) <= self.rate.rate))
 
 
-def steer(loaded: LoadedModel, prompts: Sequence[Prompt], plan: Plan) -> Iterator[Outcome]:
+def steer(loaded: LoadedModel, prompts: Sequence[Prompt], direction: Direction, plan: Plan) -> Iterator[Outcome]:
     """Sample all arms of all prompts; the unsteered one (strength 0) is always among them."""
-    labels, vectors = _rows(plan)
+    labels, vectors = _rows(direction.vector, plan)
     for number, prompt in enumerate(prompts):
         continuations = sample(
             loaded,
             prompt.ids,
             vectors,
-            layer=plan.layer,
+            layer=direction.layer,
             positions=plan.positions,
             max_new_tokens=plan.max_new_tokens,
             temperature=plan.temperature,
             seed=plan.seed + 1_000_003 * number,
         )
-        for (direction, strength, index), ids in zip(labels, continuations, strict=True):
+        for (name, strength, index), ids in zip(labels, continuations, strict=True):
             text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
             # Decoded together: apart, the space between two tokens would be lost.
             kept = list(prompt.ids[len(prompt.ids) - prompt.n_kept :])
             whole = loaded.tokenizer.decode(kept + ids, skip_special_tokens=True)
             matched = plan.outcome.search(whole) is not None
             valid = None if plan.valid is None else plan.valid.search(whole) is not None
-            yield Outcome(prompt.episode_id, direction, strength, index, matched, valid, text)
+            yield Outcome(prompt.episode_id, name, strength, index, matched, valid, text)
 
 
-def _rows(plan: Plan) -> tuple[list[tuple[str, float, int]], torch.Tensor]:
+def _rows(vector: NDArray[np.float32], plan: Plan) -> tuple[list[tuple[str, float, int]], torch.Tensor]:
     """What each row of the batch is, and its vector (rows, d_model)."""
-    norm = float(np.linalg.norm(plan.direction))
+    norm = float(np.linalg.norm(vector))
     rng = np.random.default_rng(plan.seed)
-    noise = rng.standard_normal((plan.n_random, len(plan.direction)))
+    noise = rng.standard_normal((plan.n_random, len(vector)))
     noise *= norm / np.linalg.norm(noise, axis=1, keepdims=True)
     steered = [strength for strength in plan.strengths if strength]
-    labels, vectors = [("none", 0.0, i) for i in range(plan.n)], [np.zeros_like(plan.direction)] * plan.n
+    labels, vectors = [("none", 0.0, i) for i in range(plan.n)], [np.zeros_like(vector)] * plan.n
     for strength in steered:
         labels += [("probe", strength, i) for i in range(plan.n)]
-        vectors += [plan.direction * strength] * plan.n
+        vectors += [vector * strength] * plan.n
     # The sign of a random direction means nothing, so a null at |s| serves both s and -s.
     for strength in sorted({abs(strength) for strength in steered}):
         for number, direction in enumerate(noise):

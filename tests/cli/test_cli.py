@@ -60,7 +60,8 @@ def test_episodes_have_the_columns_of_the_contract(workspace: Path) -> None:
     got = rows(run("episodes", "-w", workspace, "--where", "training_step >= 8", "--json"))
     assert [row["training_step"] for row in got] == [8, 9]
     contract = """episode_id uid source record format experiment checkpoint model environment split task_id group_id
-        training_step reward success scores stop_reason error started_at n_messages n_parts n_chars duplicate_of metadata"""
+        training_step reward success scores stop_reason error started_at n_messages n_parts n_chars duplicate_of
+        metadata"""
     assert set(contract.split()) <= set(got[0])
     assert isinstance(got[0]["scores"], dict)
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from investigate.analysis.model.calls import episode_calls
 from investigate.analysis.model.reading import places_of, read_tokens
 from investigate.store.errors import UsageError

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from investigate.analysis.model.probe import (
     Probe,
     check_fit,
@@ -39,7 +38,8 @@ EPISODE = Episode(
 def probe_of(loaded: Any, layer: int = 2, **changes: Any) -> Probe:
     rng = np.random.default_rng(0)
     fields = {
-        "concept": "planted", "kind": "mean_difference", "layer": layer, "w": rng.standard_normal(32).astype(np.float32),
+        "concept": "planted", "kind": "mean_difference", "layer": layer,
+        "w": rng.standard_normal(32).astype(np.float32),
         "b": 0.25, "contrast": np.ones(32, np.float32), "mask": "assistant", "read": None,
         "model": identity_of(loaded), "recipe": "planted", "recipe_hash": "0" * 32, "seed": 0, "card": {},
     }  # fmt: skip
@@ -77,7 +77,9 @@ def test_logged_ids_are_replayed_verbatim(tiny_loaded: Any) -> None:
     prompt, completion = loaded.tokenizer("Let me look")["input_ids"], loaded.tokenizer(" at the file")["input_ids"]
     episode = Episode(
         "log", "0", "d", episode_id=1,
-        messages=(Message("user", (Part("text", "Let me look"),)), Message("assistant", (Part("text", " at the file"),))),
+        messages=(
+            Message("user", (Part("text", "Let me look"),)), Message("assistant", (Part("text", " at the file"),)),
+        ),
         calls=(Call(0, 1, tuple(prompt), tuple(completion)),),
     )  # fmt: skip
     (reading,) = replay(loaded, [episode], probe_of(loaded), at=None, mask="assistant")

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from investigate.analysis.model.generate import sample
-from investigate.analysis.model.steer import Outcome, Plan, Prompt, arms, steer, verdict
+from investigate.analysis.model.steer import Direction, Outcome, Plan, Prompt, arms, steer, verdict
 from investigate.store.errors import ModelError
 
 PROMPT = [5, 9, 12, 7]
@@ -72,8 +71,8 @@ def test_random_directions_have_the_norm_of_the_direction(tiny_loaded: Any) -> N
     from investigate.analysis.model.steer import _rows
 
     direction = np.full(32, 0.5, np.float32)
-    plan = Plan(1, direction, (-2.0, 2.0, 1.0), re.compile("x"), n=3, n_random=4)
-    labels, vectors = _rows(plan)
+    plan = Plan((-2.0, 2.0, 1.0), re.compile("x"), n=3, n_random=4)
+    labels, vectors = _rows(direction, plan)
     norms = vectors.norm(dim=1).numpy()
     for (name, strength, _), norm in zip(labels, norms, strict=True):
         expected = 0 if name == "none" else abs(strength) * np.linalg.norm(direction)
@@ -113,10 +112,11 @@ def test_steering_a_model_counts_what_is_written(tiny_loaded: Any) -> None:
     vector = forcing_vector(loaded, 33)
     word = loaded.tokenizer.decode([forced(loaded, vector)])
     plan = Plan(
-        loaded.n_layers - 1, vector.numpy().astype(np.float32), (1.0,), re.compile(re.escape(word)),
-        valid=re.compile("(?s)."), n=8, n_random=2, max_new_tokens=3, temperature=0.5,
+        (1.0,), re.compile(re.escape(word)), valid=re.compile("(?s)."), n=8, n_random=2, max_new_tokens=3,
+        temperature=0.5,
     )  # fmt: skip
-    got = list(steer(loaded, [Prompt(1, tuple(PROMPT), 1), Prompt(2, tuple(PROMPT[:3]), 0)], plan))
+    direction = Direction(loaded.n_layers - 1, vector.numpy().astype(np.float32))
+    got = list(steer(loaded, [Prompt(1, tuple(PROMPT), 1), Prompt(2, tuple(PROMPT[:3]), 0)], direction, plan))
     assert len(got) == 2 * 8 * (1 + 1 + 2)
     baseline, arm = arms(got)
     assert (arm.rate.k, arm.rate.n) == (16, 16)
