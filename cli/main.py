@@ -6,6 +6,7 @@ import what is heavy inside their bodies, so that ``--help`` is instant.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -39,6 +40,8 @@ app.command("doctor")(doctor.command)
 
 def main() -> None:
     """Run the command line. A pipe closed by its reader (``| head``) is no failure."""
+    # Threads that wait by spinning starve each other on a machine that has other work: seconds become minutes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status = app(standalone_mode=False)
     except InvestigateError as error:

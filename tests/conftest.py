@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 N_LAYERS = 4
 """Blocks of every tiny model; its width is 32 and its context 512 tokens."""
