@@ -62,7 +62,7 @@ def _episode(reading: Reading, scale: float) -> str:
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in reading.notes)
     rows = "".join(
         f"<tr><td>{span.message_index}.{span.part_index} {escape(span.role)} {escape(span.kind)}</td>"
-        f"<td>{span.n_tokens}</td><td>{span.mean:+.3f}</td><td>{span.max:+.3f}</td><td>{span.last:+.3f}</td></tr>"
+        f"<td>{span.n_tokens}</td><td>{span.n_read}</td><td>{span.mean:+.3f}</td><td>{span.max:+.3f}</td><td>{span.last:+.3f}</td></tr>"
         for span in reading.spans
     )
     messages = "".join(
@@ -70,7 +70,7 @@ def _episode(reading: Reading, scale: float) -> str:
     )
     return (
         f"<h2>Episode {reading.episode.episode_id}</h2><p class=facts>{escape(' · '.join(facts))}</p>{notes}"
-        f"<table><tr><th>part</th><th>tokens</th><th>mean</th><th>max</th><th>last</th></tr>{rows}</table>{messages}"
+        f"<table><tr><th>part</th><th>tokens</th><th>read</th><th>mean</th><th>max</th><th>last</th></tr>{rows}</table>{messages}"
     )
 
 

@@ -195,6 +195,7 @@ import sys, time
 from pathlib import Path
 from investigate.analysis.text.find import Question, find
 from investigate.analysis.text.index import Filters
+from investigate.store.reader import open_reader
 from investigate.store.workspace import open_workspace
 workspace, stop = open_workspace(Path(sys.argv[1])), Path(sys.argv[2])
 searches, seen = 0, 0
