@@ -63,7 +63,8 @@ def auroc_interval(
     scores: ArrayLike, labels: ArrayLike, groups: Sequence[str], *, seed: int, n_draws: int = 1000
 ) -> tuple[float, float]:
     """95 % percentile interval of the AUROC from a bootstrap that draws whole groups (items of a group are not
-    independent). NaN where no draw holds both classes."""
+    independent). Where the classes do not overlap no draw can show a doubt: the bound is then that of the rule of
+    three over groups. NaN where no draw holds both classes."""
     values, positive = np.asarray(scores, float), np.asarray(labels, bool)
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(codes == code) for code in range(len(names))]
@@ -76,4 +77,7 @@ def auroc_interval(
     if not len(known):
         return float("nan"), float("nan")
     low, high = np.quantile(known, [0.025, 0.975])
+    if low == high and low in (0.0, 1.0):
+        doubt = min(1.0, 3 / len(names))
+        return (1.0 - doubt, 1.0) if low else (0.0, doubt)
     return float(low), float(high)

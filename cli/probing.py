@@ -13,20 +13,32 @@ if TYPE_CHECKING:
     from ..analysis.model.probe import Probe
     from ..store.workspace import Workspace
 
-DEFAULT_KIND = "mean_difference"
-
 
 def ready_probe(workspace: Workspace, loaded: LoadedModel, name: str, kind: str | None = None) -> Probe:
     """The probe of this concept for this model; trained from the recipe of that name where there is none yet."""
-    from ..analysis.model.probe import find_probe, list_probes
+    from ..analysis.model.probe import DEFAULT_KIND, find_probe, list_probes
     from ..analysis.model.train import identity_of
     from .output import say
 
     found = find_probe(list_probes(workspace.probes), name, identity_of(loaded), kind)
     if found is not None:
+        _say_if_recipe_changed(found, loaded)
         return found
     say(f"There is no {name} probe for {loaded.name} yet: training one from the recipe.")
     return train_and_keep(workspace, loaded, name, kind=kind or DEFAULT_KIND)
+
+
+def _say_if_recipe_changed(probe: Probe, loaded: LoadedModel) -> None:
+    from ..analysis.model.recipe import find_recipe
+    from ..store.errors import InvestigateError
+    from .output import say
+
+    try:
+        same = find_recipe(probe.recipe, loaded.path).sha256 == probe.recipe_hash
+    except InvestigateError:
+        same = False
+    if not same:
+        say(f"The {probe.concept} probe was trained from another recipe than the one here; `investigate probe train`.")
 
 
 def train_and_keep(
@@ -66,7 +78,7 @@ def card_lines(probe: Probe) -> list[str]:
         f"{probe.concept} ({probe.kind}, layer {probe.layer}, read {where}): AUROC {card['auroc']:.3f} "
         f"[{card['auroc_low']:.3f}, {card['auroc_high']:.3f}] on {card['n_test']} held-out texts in "
         f"{card['n_groups_test']} groups",
-        f"  beside it: words of the prompt {_pair(card, 'text_baseline_prompt')}, words before the reading "
+        f"  beside it: words of the prompt {_pair(card, 'text_baseline_prompt')}, words read so far "
         f"{_pair(card, 'text_baseline')}, whole text {card['text_baseline_whole']:.3f}, position alone "
         f"{card['length_baseline']:.3f}",
         f"  controls: labels permuted over groups {permuted['mean']:.3f} ± {permuted['sd']:.3f} (n = {permuted['n']}), "

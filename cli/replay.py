@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from ..analysis.model.replay import Reading
 
 
+READER = (
+    "Reader activations: this is not the model that wrote the log, so the scores say nothing of what its author held."
+)
+
+
 def command(
     probe: Annotated[str, typer.Option("--probe", metavar="NAME", help="What to read, such as deception.")],
     episode: EpisodeOption = None,
@@ -104,7 +109,8 @@ def _readings(loaded: Any, episodes: list[Any], probe: Any, at: str | None, mask
         )
     chosen_at = at if at is not None or mask is not None else probe.read
     for reading in replay(loaded, episodes, probe, at=chosen_at, mask=mask or probe.mask):
-        yield changed(reading, fidelity=_as_dict(verdict))
+        notes = (*reading.notes, READER) if verdict is not None and verdict.verdict == "fail" else reading.notes
+        yield changed(reading, fidelity=_as_dict(verdict), notes=notes)
 
 
 def _as_dict(verdict: Any) -> dict[str, Any]:

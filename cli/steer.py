@@ -20,6 +20,7 @@ def command(
     source: FromOption = None,
     workspace: WorkspaceOption = None,
     model: ModelOption = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Which kind of probe, where there are several.")] = None,
     strength: Annotated[
         str, typer.Option("--strength", metavar="LIST", help="Multiples of the probe's contrast, such as -1.5,1.5.")
     ] = "-1,1",
@@ -61,12 +62,15 @@ def command(
         ids = selected_ids(reader, episode, where, source, limit)
         loaded = load(model_for(reader, ids, model), head=True)
         episodes = list(select_episodes(reader, ids))
-    direction = direction_of(ready_probe(opened, loaded, probe))
+    fitted = ready_probe(opened, loaded, probe, kind)
+    direction = direction_of(fitted)
     prompts = make_prompts(loaded, episodes, turn=turn, keep=keep)
     outcomes = list(track(steer(loaded, prompts, direction, plan), "sample"))
     parameters = {
-        "probe": probe, "model": loaded.name, "layer": direction.layer, "outcome": outcome, "strength": strength,
-        "n": n, "keep": keep, "positions": positions, "temperature": temperature, "seed": seed,
+        "probe": probe, "kind": fitted.kind, "recipe_hash": fitted.recipe_hash, "model": loaded.name,
+        "layer": direction.layer, "strength": strength, "n": n, "n_random": n_random, "turn": turn, "keep": keep,
+        "outcome": outcome, "valid": valid, "positions": positions, "max_new_tokens": max_new_tokens,
+        "temperature": temperature, "seed": seed,
     }  # fmt: skip
     with open_writer(opened) as writer:
         run_id = writer.commit_run("steer", parameters, {"outcomes": as_table(outcomes)})
@@ -87,6 +91,7 @@ def as_row(arm: Arm) -> dict[str, Any]:
         "low": low,
         "high": high,
         "valid": None if arm.valid is None else arm.valid.rate,
+        "random_valid": None if arm.random_valid is None else arm.random_valid.rate,
         "n_random": len(arm.random_rates),
         "random_p5": arm.random_p5 if arm.random_rates else None,
         "random_p95": arm.random_p95 if arm.random_rates else None,
@@ -110,7 +115,7 @@ def _print(run_id: str, found: list[Arm], as_json: bool) -> None:
             ]
         )
         return
-    columns = ("arm", "k", "n", "rate", "low", "high", "valid", "random_p5", "random_p95", "percentile")
+    columns = ("arm", "k", "n", "rate", "low", "high", "valid", "random_p5", "random_p95", "random_valid", "percentile")
     print_table(columns, [[row[name] for name in columns] for row in rows], right=columns[1:])
     for sentence in said:
         print_text(sentence)

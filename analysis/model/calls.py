@@ -46,10 +46,10 @@ class TokenCall:
     """What the model saw and wrote in one call. ``call_index`` counts the calls of the list it is in.
 
     ``text`` is what ``ids`` stand for, special tokens included, and ``offsets`` each token's characters in it. The
-    first ``n_prompt`` tokens are the prompt of the last message written; calls through the template that begin with
-    one another are one call, so that tokens of earlier turns in its prompt can be ``written`` too. ``logprobs`` belong
-    to the tokens after the prompt. ``aligned``: every part that should be there has a verified span; ``note`` says
-    which has not, and what was left out.
+    first ``n_prompt`` tokens are the prompt of the message it ``completes`` (None: of none); calls through the template
+    that begin with one another are one call, so that tokens of earlier turns in its prompt can be ``written`` too.
+    ``logprobs`` belong to the tokens after the prompt. ``aligned``: every part that should be there has a verified
+    span; ``note`` says which has not, and what was left out.
     """
 
     call_index: int
@@ -62,6 +62,7 @@ class TokenCall:
     offsets: list[tuple[int, int]]
     aligned: bool
     note: str | None
+    completes: int | None = None
 
 
 def episode_calls(episode: Episode, tokenizer: Any) -> list[TokenCall]:
@@ -89,7 +90,10 @@ def episode_calls(episode: Episode, tokenizer: Any) -> list[TokenCall]:
         calls += _chain_calls(renderer, chain)
     calls += [(len(episode.messages), _logged_call(renderer, (), call)) for call in stray]
     calls.sort(key=lambda pair: pair[0])
-    return [replace(call, call_index=number) for number, (_, call) in enumerate(calls)]
+    return [
+        replace(call, call_index=number, completes=index if index in written else None)
+        for number, (index, call) in enumerate(calls)
+    ]
 
 
 def part_offsets(call: TokenCall, span: TokenSpan) -> list[tuple[int, int]]:

@@ -32,12 +32,13 @@ def sample(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    rows_at_once: int = 256,
+    token_budget: int = 65_536,
 ) -> list[list[int]]:
     """One continuation per row of ``vectors`` (n, d_model), which is added to the residual stream after the block.
 
     Ends at the model's end-of-sequence token (kept) or after ``max_new_tokens``. The same seed gives the same samples
-    on the same machine. Raises ModelError when the prompt leaves no room in the model's context.
+    on the same machine. At most ``token_budget`` tokens are held at once. Raises ModelError when the prompt leaves no
+    room in the model's context.
     """
     room = context_length(loaded) - len(prompt)
     if room < 1:
@@ -46,6 +47,7 @@ def sample(
             "choose an earlier turn."
         )
     continuations = []
+    rows_at_once = max(1, token_budget // (len(prompt) + min(max_new_tokens, room)))
     for first in range(0, len(vectors), rows_at_once):
         some = vectors[first : first + rows_at_once].to(loaded.device)
         with _steered(loaded.model, some, layer, positions), torch.random.fork_rng():
@@ -59,6 +61,8 @@ def sample(
                     temperature=temperature,
                     top_k=0,
                     top_p=1.0,
+                    min_p=None,
+                    repetition_penalty=1.0,
                     max_new_tokens=min(max_new_tokens, room),
                     pad_token_id=_pad_id(loaded),
                 )

@@ -30,7 +30,7 @@ _TOKENIZER_FILES: Final = (
     "*.tiktoken",
 )
 _VOLATILE: Final = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
-_EDGE_BYTES: Final = 1 << 16
+_TENSOR_BYTES: Final = 1 << 16
 # Checkpoints of models that also see: where their text part's weights stand, and where the text model wants them.
 _TEXT_KEYS: Final = {
     r"^language_model\.model\.": "model.",
@@ -45,7 +45,7 @@ class LoadedModel:
 
     ``model`` and ``tokenizer`` are transformers' objects. ``n_layers`` counts the blocks of the full model, of which
     fewer may be built. ``config_hash``, ``weights_hash`` and ``template_hash`` (None without a chat template) are
-    blake2b-128 in hex; the weights' is cheap: headers, sizes and the first and last 64 KiB of each file.
+    blake2b-128 in hex; the weights' is cheap: headers, sizes and the first 64 KiB of every tensor.
     """
 
     model: Any
@@ -242,16 +242,18 @@ def _config_hash(folder: Path) -> str:
 
 
 def _weights_hash(folder: Path) -> str:
+    """Of the beginning of every tensor, not of the file's: checkpoints of one run share embeddings and norms."""
     pieces = []
     for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = file.read(min(length, size))
-            file.seek(0)
-            first = file.read(_EDGE_BYTES)
-            file.seek(max(0, size - _EDGE_BYTES))
-            pieces.append(f"{path.name} {size} {_digest(header + first + file.read())}")
+            header = file.read(length)
+            state = blake2b(header, digest_size=16)
+            tensors = [value["data_offsets"] for name, value in json.loads(header).items() if name != "__metadata__"]
+            for start, end in sorted(tensors):
+                file.seek(8 + length + start)
+                state.update(file.read(min(end - start, _TENSOR_BYTES)))
+        pieces.append(f"{path.name} {path.stat().st_size} {state.hexdigest()}")
     return _digest("\n".join(pieces).encode())
 
 

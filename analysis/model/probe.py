@@ -20,6 +20,8 @@ from ...store import registry
 from ...store.errors import InputError, ModelError, NotFoundError, UsageError
 
 KINDS: Final = f"{__package__}.probes"
+DEFAULT_KIND: Final = "mean_difference"
+"""Reads well and steers best."""
 Vector = NDArray[np.float32]
 
 
@@ -127,12 +129,17 @@ def list_probes(folder: Path) -> list[Probe]:
 
 
 def find_probe(probes: Sequence[Probe], concept: str, model: ModelIdentity, kind: str | None = None) -> Probe | None:
-    """The probe of a concept that was trained on this very model, or None."""
-    for probe in probes:
-        same = probe.model.weights_hash == model.weights_hash and kind in (None, probe.kind)
-        if probe.concept == concept and same:
-            return probe
-    return None
+    """The probe of a concept that was trained on this very model, or None. Without ``kind`` the default kind's, where
+    there are several."""
+    fitting = [
+        probe
+        for probe in probes
+        if probe.concept == concept
+        and probe.model.weights_hash == model.weights_hash
+        and probe.model.template_hash == model.template_hash
+        and kind in (None, probe.kind)
+    ]
+    return min(fitting, key=lambda probe: (probe.kind != DEFAULT_KIND, probe.kind), default=None)
 
 
 def check_fit(probe: Probe, model: ModelIdentity) -> str | None:

@@ -55,7 +55,8 @@ def read_tokens(
     if at is not None:
         return _matched(call, episode, written, at)
     if mask == "last":
-        return {max(1, call.n_prompt - 1 if call.n_prompt < len(call.ids) else len(call.ids) - 1)}, None
+        last = min(call.n_prompt, len(call.ids)) - 1
+        return ({last}, None) if last > 0 else (set(), "Not read: there is no prompt before the message.")
     if not call.aligned:
         return set(), f"Not read, because the parts are not all aligned with tokens: {call.note}"
     spans = (

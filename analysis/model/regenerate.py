@@ -17,6 +17,7 @@ from ...store.schemas import OUTCOMES
 from ...store.types import Episode
 from .calls import TokenCall, episode_calls
 from .generate import POSITIONS, Positions
+from .layers import EMBEDDINGS
 from .load import LoadedModel
 from .probe import Probe
 from .reading import compiled, read_tokens
@@ -38,6 +39,8 @@ def make_plan(*, strengths: str, outcome: str, valid: str | None, positions: str
 
 def direction_of(probe: Probe) -> Direction:
     """The probe's own direction, as long as its contrast: strength 1 is as far as the class means lie apart."""
+    if probe.layer == EMBEDDINGS:
+        raise UsageError(f"The probe {probe.concept} reads the embeddings; steer with one of a layer: --layers all.")
     norm = float(np.linalg.norm(probe.w))
     if norm == 0:
         raise UsageError(f"The probe {probe.concept} found no direction; there is nothing to steer with.")
@@ -62,29 +65,29 @@ def make_prompts(
 
 def _prompt(loaded: LoadedModel, episode: Episode, turn: int | None, keep: str | None) -> Prompt:
     name = f"Episode {episode.episode_id}"
-    calls = [call for call in episode_calls(episode, loaded.tokenizer) if _written_in(call, turn)]
-    if not calls:
+    calls = episode_calls(episode, loaded.tokenizer)
+    turns = sorted({index for call in calls for index in _written_in(call)})
+    if turn not in (None, *turns) or not turns:
         which = "nothing" if turn is None else f"no message {turn}"
         raise InputError(f"{name} has {which} that the model wrote; see `investigate show {episode.episode_id}`.")
-    # The first call that holds a message is the one that wrote it.
-    call = calls[0] if turn is not None else calls[-1]
-    message_index = turn if turn is not None else _written_in(call, None)[-1]
-    if message_index == max(_written_in(call, None)):
-        start = call.n_prompt
-    else:
-        start = min(span.first_token for span in call.spans if span.message_index == message_index)
+    message_index = turns[-1] if turn is None else turn
+    # The first call that holds a message is the one that wrote it, or one that contains that call whole.
+    call = next(call for call in calls if message_index in _written_in(call))
+    spans = [span.first_token for span in call.spans if span.message_index == message_index]
+    start = call.n_prompt if call.completes == message_index else min(spans)
     end = start
     if keep is not None:
         compiled(keep, "--keep")
         places, why = read_tokens(call, episode, at=keep, mask="assistant", message_index=message_index)
-        if not places:
-            raise InputError(f"{name}: {why} Choose another --keep.")
+        if not places or max(places) < start:
+            raise InputError(f"{name}: {why or 'the match lies in the prompt.'} Choose another --keep.")
         end = max(places) + 1
     return Prompt(episode.episode_id, tuple(call.ids[:end]), end - start)
 
 
-def _written_in(call: TokenCall, turn: int | None) -> list[int]:
-    return sorted({span.message_index for span in call.spans if span.written and turn in (None, span.message_index)})
+def _written_in(call: TokenCall) -> set[int]:
+    written = {span.message_index for span in call.spans if span.written}
+    return written if call.completes is None else written | {call.completes}
 
 
 def as_table(outcomes: Sequence[Outcome]) -> pa.Table:

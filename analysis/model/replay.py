@@ -32,13 +32,16 @@ EPISODES_AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token, the characters ``[start, end)`` of a part that it stands for, and its score. ``read``: does it count?"""
+    """A token, the characters ``[start, end)`` of a part that it stands for, and its score. ``read``: does it count?
+
+    A token between the parts, such as the last one of a prompt, has no part; it is here only where it is read.
+    """
 
     call_index: int
     position: int
     token_id: int
-    message_index: int
-    part_index: int
+    message_index: int | None
+    part_index: int | None
     start: int
     end: int
     score: float
@@ -130,7 +133,13 @@ def _reading(
         read, why = read_tokens(call, episode, at=at, mask=mask)
         notes += [call.note] if call.note else []
         refused += [why] if why else []
-        for part, places in places_of(call).items():
+        placed = places_of(call)
+        between = read - {place.position for places in placed.values() for place in places}
+        tokens += [
+            TokenScore(call.call_index, position, call.ids[position], None, None, 0, 0, float(values[position]), True)
+            for position in sorted(between)
+        ]
+        for part, places in placed.items():
             if part in shown:
                 continue  # Later calls hold earlier messages again; the first that holds one is the one that wrote it.
             shown.add(part)
@@ -184,7 +193,7 @@ def _notes(probe: Probe, at: str | None, mask: str, tokens: Sequence[TokenScore]
         where = "After the token read" if later else "Over the whole text"
         notes.append(
             f"{where} the text suffices: on the recipe's held-out groups a bag of words of the whole text reaches "
-            f"AUROC {card['text_baseline_whole']:.2f}, of the text before the reading {card['text_baseline']:.2f}, "
+            f"AUROC {card['text_baseline_whole']:.2f}, of the text so far {card['text_baseline']:.2f}, "
             f"the probe {card['auroc']:.2f}."
         )
     return notes

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ...store.errors import InputError
 from ..statistics import auroc, auroc_interval, recall_at
 from .layers import EMBEDDINGS
 from .probe import Kind, Readout
@@ -25,6 +26,8 @@ N_PERMUTATIONS: Final = 20
 N_RANDOM: Final = 20
 MARGIN: Final = 0.02
 """A baseline within this much of the probe's AUROC is as good as the probe."""
+EMPTY_MARGIN: Final = 0.15
+"""Empty pairs are few; their AUROC may stray this far from 0.5."""
 
 Activations = NDArray[np.floating[Any]]
 Labels = NDArray[np.bool_]
@@ -52,8 +55,10 @@ def scores_of(readout: Readout, x: Activations) -> NDArray[np.float64]:
 
 def choose_layer(kind: Kind, train: Examples, layers: Sequence[int], seed: int) -> tuple[int, dict[int, float]]:
     """The layer with the best cross-validated AUROC over groups of the training examples, and all of them. Ties go to
-    the earlier layer."""
+    the earlier layer. Raises InputError when the groups cannot be split."""
     profile = {layer: _cross_validated(kind, train, layer, seed) for layer in layers}
+    if np.isnan(list(profile.values())).all():
+        raise InputError("The training pairs cannot be split by group with both sides in each part; add groups.")
     best = max(layers, key=lambda layer: (np.nan_to_num(profile[layer]), -layer))
     return best, profile
 
@@ -101,6 +106,7 @@ def report_card(
         "auroc": value,
         "auroc_low": low,
         "auroc_high": high,
+        "recall_at_1_percent_fpr": recall_at(scores, test.positive, 0.01),
         "recall_at_5_percent_fpr": recall_at(scores, test.positive, 0.05),
         "text_baseline": seen,
         "text_baseline_iid": iid,
@@ -116,25 +122,36 @@ def report_card(
 
 def verdict(card: Mapping[str, Any]) -> list[str]:
     """What the numbers say, in sentences; the first is about the probe itself."""
-    value, whole = card["auroc"], card["text_baseline_whole"]
+    value, whole, length = card["auroc"], card["text_baseline_whole"], card["length_baseline"]
     # Held-out groups can turn a text classifier against itself (below 0.5), so its better figure counts.
     seen = max(card["text_baseline"], card["text_baseline_iid"])
     said = []
     if not card["auroc_low"] > 0.5:
         interval = f"[{card['auroc_low']:.2f}, {card['auroc_high']:.2f}]"
         said.append(f"No evidence: AUROC {value:.2f}, and its interval {interval} does not lie above chance.")
-    elif seen >= value - MARGIN:
-        said.append(f"The text suffices: a bag of the words before the reading gets {seen:.2f}, the probe {value:.2f}.")
-    else:
+    elif length >= value - MARGIN:
         said.append(
-            f"The probe reads more than the words before it: AUROC {value:.2f}, a bag of those words {seen:.2f}."
+            f"Position alone suffices: how far into the text the token stands gets {length:.2f}, the probe {value:.2f}."
+        )
+    elif seen >= value - MARGIN:
+        said.append(f"The text suffices: a bag of the words read so far gets {seen:.2f}, the probe {value:.2f}.")
+    else:
+        said.append(f"The probe reads more than the words so far: AUROC {value:.2f}, a bag of those words {seen:.2f}.")
+    if card["random_direction"]["max"] >= value - MARGIN:
+        said.append(
+            f"The concept is all over this layer: of {card['random_direction']['n']} random directions one reaches "
+            f"{card['random_direction']['max']:.2f}, so the score is no evidence for this direction in particular."
+        )
+    if "empty_pairs" in card and abs(card["empty_pairs"]["auroc"] - 0.5) > EMPTY_MARGIN:
+        said.append(
+            f"It also tells apart pairs that differ in nothing that matters: {card['empty_pairs']['auroc']:.2f}."
         )
     if whole >= value - MARGIN:
         said.append(f"Read over the whole text, the text suffices: its bag of words reaches {whole:.2f}.")
     early = {name: score for name, score in card["layer_profile_test"].items() if int(name) <= 0}
-    if card["length_baseline"] >= 0.55:
+    if length >= 0.55:
         said.append(
-            f"Length leaks: the position of the token alone reaches {card['length_baseline']:.2f} (embeddings "
+            f"Length leaks: the position of the token alone reaches {length:.2f} (embeddings "
             f"{early.get(str(EMBEDDINGS), float('nan')):.2f}, layer 0 {early.get('0', float('nan')):.2f})."
         )
     return said
@@ -157,18 +174,17 @@ def _permuted(kind: Kind, layer: int, train: Examples, test: Examples, seed: int
     ]
     cells = sorted(set(both))
     values: list[float] = []
-    while len(values) < N_PERMUTATIONS:
+    for _ in range(50 * N_PERMUTATIONS):
         order = rng.permutation(len(cells))
         shuffled = {cell: cells[i][1] for cell, i in zip(cells, order, strict=True)}
         labels = np.asarray([shuffled[cell] for cell in both])
         first, second = labels[: len(train.positive)], labels[len(train.positive) :]
-        if first.all() or not first.any() or second.all() or not second.any():
-            if len(cells) < 4:
-                return [float("nan")]
-            continue
-        readout = kind.fit(train.activations[layer], first, seed)
-        values.append(auroc(scores_of(readout, test.activations[layer]), second))
-    return values
+        if len(set(first)) == len(set(second)) == 2:
+            readout = kind.fit(train.activations[layer], first, seed)
+            values.append(auroc(scores_of(readout, test.activations[layer]), second))
+            if len(values) == N_PERMUTATIONS:
+                break
+    return values or [float("nan")]
 
 
 def _random_directions(layer: int, test: Examples, seed: int) -> list[float]:
@@ -197,11 +213,18 @@ def text_auroc_iid(texts: Sequence[str], positive: Labels, seed: int) -> float:
 def text_auroc(
     train: Sequence[str], train_positive: Labels, test: Sequence[str], test_positive: Labels, seed: int
 ) -> float:
-    """AUROC of TF-IDF (words, 1–2-grams) with logistic regression: what a reader of the text alone would reach."""
+    """AUROC that a reader of the text alone would reach: the better of words and punctuation (1–2-grams) and of
+    characters within words (2–4-grams), TF-IDF into logistic regression."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", sublinear_tf=True, min_df=1)
-    x = vectorizer.fit_transform(train)
-    model = LogisticRegression(C=10.0, max_iter=2000, random_state=seed).fit(x, train_positive)
-    return auroc(model.decision_function(vectorizer.transform(test)), test_positive)
+    values = []
+    for settings in (
+        {"ngram_range": (1, 2), "token_pattern": r"\w+|[^\w\s]"},
+        {"ngram_range": (2, 4), "analyzer": "char_wb", "max_features": 50_000},
+    ):
+        vectorizer = TfidfVectorizer(sublinear_tf=True, **settings)
+        model = LogisticRegression(C=10.0, max_iter=2000, random_state=seed)
+        model.fit(vectorizer.fit_transform(train), train_positive)
+        values.append(auroc(model.decision_function(vectorizer.transform(test)), test_positive))
+    return max(values)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...store.errors import UsageError
 from ..statistics import Rate
 from .generate import Positions, sample
 from .load import LoadedModel
@@ -75,6 +76,7 @@ class Arm:
     strength: float
     rate: Rate
     valid: Rate | None
+    random_valid: Rate | None
     episodes: tuple[tuple[int, Rate], ...]
     random_rates: tuple[float, ...]
 
@@ -95,7 +97,15 @@ class Arm:
 
 
 def steer(loaded: LoadedModel, prompts: Sequence[Prompt], direction: Direction, plan: Plan) -> Iterator[Outcome]:
-    """Sample all arms of all prompts; the unsteered one (strength 0) is always among them."""
+    """Sample all arms of all prompts; the unsteered one (strength 0) is always among them.
+
+    Raises UsageError when the outcome stands in what is kept, so that every arm would count it.
+    """
+    for prompt in prompts:
+        if plan.outcome.search(loaded.tokenizer.decode(_kept(prompt), skip_special_tokens=True)):
+            raise UsageError(
+                f"--outcome {plan.outcome.pattern} matches what is kept of episode {prompt.episode_id} already."
+            )
     labels, vectors = _rows(direction.vector, plan)
     for number, prompt in enumerate(prompts):
         continuations = sample(
@@ -111,11 +121,14 @@ def steer(loaded: LoadedModel, prompts: Sequence[Prompt], direction: Direction, 
         for (name, strength, index), ids in zip(labels, continuations, strict=True):
             text = loaded.tokenizer.decode(ids, skip_special_tokens=True)
             # Decoded together: apart, the space between two tokens would be lost.
-            kept = list(prompt.ids[len(prompt.ids) - prompt.n_kept :])
-            whole = loaded.tokenizer.decode(kept + ids, skip_special_tokens=True)
+            whole = loaded.tokenizer.decode(_kept(prompt) + ids, skip_special_tokens=True)
             matched = plan.outcome.search(whole) is not None
             valid = None if plan.valid is None else plan.valid.search(whole) is not None
             yield Outcome(prompt.episode_id, name, strength, index, matched, valid, text)
+
+
+def _kept(prompt: Prompt) -> list[int]:
+    return list(prompt.ids[len(prompt.ids) - prompt.n_kept :])
 
 
 def _rows(vector: NDArray[np.float32], plan: Plan) -> tuple[list[tuple[str, float, int]], torch.Tensor]:
@@ -145,21 +158,37 @@ def arms(outcomes: Sequence[Outcome]) -> list[Arm]:
 
 def _arm(outcomes: Sequence[Outcome], strength: float) -> Arm:
     own = [o for o in outcomes if o.direction in ("none", "probe") and o.strength == strength]
+    beside = [o for o in outcomes if o.direction.startswith("random") and o.strength == abs(strength) != 0]
     null: dict[str, list[bool]] = {}
-    for outcome in outcomes:
-        if outcome.direction.startswith("random") and outcome.strength == abs(strength) != 0:
-            null.setdefault(outcome.direction, []).append(outcome.matched)
+    for outcome in beside:
+        null.setdefault(outcome.direction, []).append(outcome.matched)
     by_episode: dict[int, list[bool]] = {}
     for outcome in own:
         by_episode.setdefault(outcome.episode_id, []).append(outcome.matched)
-    judged = [o.valid for o in own if o.valid is not None]
     return Arm(
         strength,
         _rate(o.matched for o in own),
-        _rate(judged) if judged else None,
+        _valid_rate(own),
+        _valid_rate(beside),
         tuple((episode_id, _rate(matched)) for episode_id, matched in by_episode.items()),
         tuple(float(np.mean(matched)) for matched in null.values()),
     )
+
+
+def _valid_rate(outcomes: Sequence[Outcome]) -> Rate | None:
+    judged = [o.valid for o in outcomes if o.valid is not None]
+    return _rate(judged) if judged else None
+
+
+def difference_interval(baseline: Arm, arm: Arm, seed: int = 0, n_draws: int = 2000) -> tuple[float, float]:
+    """95 % interval of arm − baseline from a bootstrap over episodes, each drawn with both of its arms: samples of one
+    episode are not independent of each other. (−1, 1) with a single episode."""
+    before, after = (np.asarray([rate.rate for _, rate in one.episodes]) for one in (baseline, arm))
+    if len(before) < 2:
+        return -1.0, 1.0
+    drawn = np.random.default_rng(seed).integers(len(before), size=(n_draws, len(before)))
+    low, high = np.quantile((after - before)[drawn].mean(1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _rate(matched: Sequence[bool] | Iterator[bool]) -> Rate:
@@ -168,10 +197,16 @@ def _rate(matched: Sequence[bool] | Iterator[bool]) -> Rate:
 
 
 def verdict(baseline: Arm, arm: Arm) -> str:
-    """What one arm shows: an effect counts when the intervals are apart and it stands out of the null."""
+    """What one arm shows. An effect counts when the intervals are apart, over several episodes also between them, and
+    it stands out of the null."""
     change = arm.rate.rate - baseline.rate.rate
     apart = arm.rate.interval[0] > baseline.rate.interval[1] or arm.rate.interval[1] < baseline.rate.interval[0]
+    if len(arm.episodes) > 1:
+        low, high = difference_interval(baseline, arm)
+        apart = apart and not low <= 0 <= high
     shown = f"strength {arm.strength:+g}: {baseline.rate.rate:.2f} → {arm.rate.rate:.2f}"
+    if arm.valid is not None and baseline.valid is not None and arm.valid.rate < baseline.valid.rate - 0.1:
+        shown += f" ({arm.valid.rate:.0%} of the texts well-formed, {baseline.valid.rate:.0%} unsteered)"
     if not apart:
         return f"{shown}: no effect shown (the intervals overlap)."
     if not arm.random_rates:

@@ -58,3 +58,9 @@ def test_interval_covers_chance_on_noise() -> None:
         low, high = auroc_interval(scores, labels, [str(i) for i in range(100)], seed=seed, n_draws=200)
         covered += low <= 0.5 <= high
     assert covered >= 34
+
+
+def test_no_overlap_is_no_certainty() -> None:
+    scores, labels = [0, 1, 2, 3, 4, 5], [False] * 3 + [True] * 3
+    assert auroc_interval(scores, labels, list("abcdef"), seed=0) == (0.5, 1.0)
+    assert auroc_interval(scores, [not label for label in labels], list("abcdef"), seed=0) == (0.0, 0.5)

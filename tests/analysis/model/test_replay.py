@@ -1,11 +1,13 @@
 """Replay end to end on random models: scores are the readout of the very activations, at the very tokens."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from investigate.analysis.model.load import load_model
 from investigate.analysis.model.probe import (
     Probe,
     check_fit,
@@ -17,7 +19,7 @@ from investigate.analysis.model.probe import (
     write_probe,
 )
 from investigate.analysis.model.recipe import find_recipe
-from investigate.analysis.model.regenerate import make_prompts, parse_strengths
+from investigate.analysis.model.regenerate import direction_of, make_prompts, parse_strengths
 from investigate.analysis.model.replay import as_tables, check_fidelity, replay
 from investigate.analysis.model.saving import plan_saving, save_activations
 from investigate.analysis.model.train import identity_of, train_probe
@@ -120,7 +122,7 @@ def test_a_packaged_recipe_trains_on_any_chat_model(tiny_loaded: Any, tmp_path: 
     assert recipe.status.startswith("untested")
     probe = train_probe(loaded, recipe, kind="logistic", layers="0,1")
     assert probe.card["n_train"] > 60
-    assert probe.card["auroc"] < 0.85
+    assert not probe.card["verdict"][0].startswith("The probe reads more")
     path = probe_path(tmp_path, probe.concept, probe.kind, probe.model)
     write_probe(path, probe)
     again = read_probe(path)
@@ -203,3 +205,56 @@ def test_prompts_end_where_they_are_taken_up(tiny_loaded: Any) -> None:
     assert parse_strengths("-1.5,1,1") == (-1.5, 1.0)
     with pytest.raises(UsageError):
         parse_strengths("much")
+
+
+def test_the_last_token_of_the_prompt_is_read_between_the_parts(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    (reading,) = replay(loaded, [EPISODE], probe_of(loaded), at=None, mask="last")
+    (token,) = [token for token in reading.tokens if token.read]
+    assert (token.message_index, reading.n_read) == (None, 1)
+    assert reading.score == pytest.approx(token.score)
+    assert as_tables([reading])["token_scores"].num_rows == len(reading.tokens)
+
+
+def test_a_turn_before_a_blank_one_is_taken_up_at_its_own_place(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    blank = replace(EPISODE, messages=(*EPISODE.messages[:3], Message("assistant", (Part("text", ""),))))
+    (earlier,) = make_prompts(loaded, [blank], turn=1, keep="tests")
+    kept = loaded.tokenizer.decode(earlier.ids[len(earlier.ids) - earlier.n_kept :])
+    assert kept == "Running the tests"
+    assert "France" not in loaded.tokenizer.decode(earlier.ids)
+    (last,) = make_prompts(loaded, [blank], turn=3, keep=None)
+    assert loaded.tokenizer.decode(last.ids).endswith("assistant\n")
+
+
+def test_another_checkpoint_is_another_model(tiny_folder: Any, tmp_path: Path) -> None:
+    """Also one that differs in a middle tensor only, as checkpoints of one run do."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "later"
+    shutil.copytree(tiny_folder("llama"), folder)
+    weights = load_file(folder / "model.safetensors")
+    name = sorted(name for name in weights if "layers.2." in name)[0]
+    weights[name] = weights[name] + 0.5
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    first, later = load_model(str(tiny_folder("llama"))), load_model(str(folder))
+    assert identity_of(first).weights_hash != identity_of(later).weights_hash
+    assert find_probe([probe_of(first)], "planted", identity_of(later)) is None
+
+
+def test_the_default_kind_is_preferred(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama")
+    probes = [probe_of(loaded, kind="logistic"), probe_of(loaded)]
+    chosen = find_probe(probes, "planted", identity_of(loaded))
+    assert chosen is not None
+    assert chosen.kind == "mean_difference"
+    asked = find_probe(probes, "planted", identity_of(loaded), "logistic")
+    assert asked is not None
+    assert asked.kind == "logistic"
+
+
+def test_embeddings_cannot_be_steered(tiny_loaded: Any) -> None:
+    with pytest.raises(UsageError, match="embeddings"):
+        direction_of(probe_of(tiny_loaded("llama"), layer=-1))

@@ -1,5 +1,7 @@
 """The report card on planted truth: a probe worth having, one that text replaces, one that finds nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 from investigate.analysis.model.probe import get_kind
 from investigate.analysis.model.report_card import Examples, choose_layer, report_card
@@ -40,7 +42,7 @@ def test_a_probe_worth_having() -> None:
     assert got["text_baseline_whole"] > 0.99  # type: ignore[operator]
     assert 0.4 < got["label_permutation"]["mean"] < 0.6  # type: ignore[index]
     said = " ".join(got["verdict"])  # type: ignore[arg-type]
-    assert "reads more than the words" in said
+    assert "reads more than the words so far" in said
     assert "Read over the whole text, the text suffices" in said
     assert "Length leaks" not in said
 
@@ -62,10 +64,28 @@ def test_length_that_leaks_is_named() -> None:
 
 
 def test_the_layer_is_chosen_on_training_data_alone() -> None:
-    train, test = examples(0, signal=4), examples(1, signal=0)
-    layer, _ = choose_layer(KIND, train, [-1, 0, 1], seed=0)
-    assert layer == 1
-    assert card(train, test)["layer"] == 1
+    """Layer 1 tells the training pairs apart, layer 0 the held-out ones: the card must show layer 1 failing there."""
+    train, test = examples(0, signal=4), examples(1, signal=4)
+    swapped = replace(test, activations={-1: test.activations[-1], 0: test.activations[1], 1: test.activations[0]})
+    got = card(train, swapped)
+    assert got["layer"] == 1
+    assert got["auroc"] < 0.65  # type: ignore[operator]
+
+
+def test_a_probe_of_length_is_called_one() -> None:
+    train, test = examples(0, signal=0, leak=True), examples(1, signal=0, leak=True)
+    for part in (train, test):
+        part.activations[1][:, 3] = 10 * part.position
+    got = card(train, test)
+    assert got["auroc"] > 0.8  # type: ignore[operator]
+    assert got["verdict"][0].startswith("Position alone suffices")  # type: ignore[index]
+
+
+def test_a_concept_that_is_everywhere_is_no_direction() -> None:
+    train, test = examples(0, signal=4), examples(1, signal=4)
+    for part in (train, test):
+        part.activations[1][:] += 20.0 * part.positive[:, None]
+    assert any("all over this layer" in sentence for sentence in card(train, test)["verdict"])  # type: ignore[union-attr]
 
 
 def test_numbers_repeat() -> None:

@@ -1,14 +1,15 @@
 """Steering against known answers: what a vector must do to the next token, and what outcomes must mean."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from investigate.analysis.model.generate import sample
-from investigate.analysis.model.steer import Direction, Outcome, Plan, Prompt, arms, steer, verdict
-from investigate.store.errors import ModelError
+from investigate.analysis.model.steer import Direction, Outcome, Plan, Prompt, arms, difference_interval, steer, verdict
+from investigate.store.errors import ModelError, UsageError
 
 PROMPT = [5, 9, 12, 7]
 
@@ -125,3 +126,29 @@ def test_steering_a_model_counts_what_is_written(tiny_loaded: Any) -> None:
     assert (arm.rate.k, arm.rate.n) == (16, 16)
     assert baseline.rate.rate < 1
     assert [rate.n for _, rate in arm.episodes] == [8, 8]
+
+
+def test_samples_of_one_episode_are_not_many_episodes() -> None:
+    """Two episodes that differ in everything: each alone is certain, together they show nothing."""
+    none = outcomes("none", 0, 0, 50, episode=1) + outcomes("none", 0, 50, 50, episode=2)
+    steered = outcomes("probe", 1, 50, 50, episode=1) + outcomes("probe", 1, 40, 50, episode=2)
+    baseline, arm = arms(none + steered + null(1, [10] * 20))
+    low, high = difference_interval(baseline, arm)
+    assert low < 0 < high
+    assert "no effect shown" in verdict(baseline, arm)
+
+
+def test_broken_text_is_said() -> None:
+    def marked(direction: str, strength: float, k: int, n_valid: int) -> list[Outcome]:
+        return [replace(o, valid=i < n_valid) for i, o in enumerate(outcomes(direction, strength, k, 50))]
+
+    got = arms(marked("none", 0, 25, 50) + marked("probe", 2, 0, 10) + null(2, [0] * 20))
+    assert "20% of the texts well-formed" in verdict(*got)
+
+
+def test_an_outcome_that_is_kept_already_is_refused(tiny_loaded: Any) -> None:
+    loaded = tiny_loaded("llama", head=True)
+    word = loaded.tokenizer.decode(PROMPT[-1:])
+    plan = Plan((1.0,), re.compile(re.escape(word)), n=1)
+    with pytest.raises(UsageError, match="is kept of episode 1 already"):
+        list(steer(loaded, [Prompt(1, tuple(PROMPT), 1)], Direction(1, np.ones(32, np.float32)), plan))
