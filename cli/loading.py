@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..store.reader import Reader
-    from ..store.workspace import Workspace
 
 
 def model_for(reader: Reader, ids: Sequence[int], typed: str | None) -> str:
@@ -21,7 +20,7 @@ def model_for(reader: Reader, ids: Sequence[int], typed: str | None) -> str:
     from ..store.errors import ModelError, UsageError
 
     if typed is not None:
-        return typed
+        return target_of(reader, typed)
     rows = reader.rows(
         "SELECT DISTINCT e.model AS logged, m.target FROM episodes e LEFT JOIN models m ON m.logged_name = e.model "
         "WHERE episode_id IN (SELECT unnest(?)) ORDER BY 1",
@@ -39,12 +38,9 @@ def model_for(reader: Reader, ids: Sequence[int], typed: str | None) -> str:
     return str(name)
 
 
-def target_of(workspace: Workspace, typed: str) -> str:
+def target_of(reader: Reader, typed: str) -> str:
     """What a typed model name stands for: itself, or what the workspace replays that logged name with."""
-    from ..store.reader import open_reader
-
-    with open_reader(workspace) as reader:
-        rows = reader.rows("SELECT target FROM models WHERE logged_name = ?", [typed])
+    rows = reader.rows("SELECT target FROM models WHERE logged_name = ?", [typed])
     return str(rows[0]["target"]) if rows else typed
 
 

@@ -30,13 +30,16 @@ def train(
 ) -> None:
     """Fit a probe to a recipe's contrast pairs on a model, choose its layer on training data, and keep it."""
     from ..analysis.model.probe import get_kind
+    from ..store.reader import open_reader
     from ..store.workspace import create_workspace
     from .loading import load, target_of
     from .probing import train_and_keep
 
     get_kind(kind)
     opened = create_workspace(workspace)
-    train_and_keep(opened, load(target_of(opened, model)), concept, kind=kind, recipe=recipe, layers=layers, seed=seed)
+    with open_reader(opened) as reader:
+        target = target_of(reader, model)
+    train_and_keep(opened, load(target), concept, kind=kind, recipe=recipe, layers=layers, seed=seed)
 
 
 @app.command("list")
