@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import EpisodeOption, FromOption, JsonOption, ModelOption, WhereOption, WorkspaceOption
+from .options import (
+    EpisodeOption,
+    FromOption,
+    JsonOption,
+    KindOption,
+    ModelOption,
+    ProbeOption,
+    WhereOption,
+    WorkspaceOption,
+)
 
 if TYPE_CHECKING:
     from ..analysis.model.replay import Reading
@@ -18,38 +27,41 @@ READER = (
 )
 
 
+AtOption = Annotated[
+    str | None,
+    typer.Option("--at", metavar="REGEX", help="Read the token at the end of this match in what the assistant wrote."),
+]
+MaskOption = Annotated[
+    str | None,
+    typer.Option("--mask", help="Read all, assistant, reasoning or last; default: as the probe was trained."),
+]
+FidelityOption = Annotated[bool, typer.Option("--fidelity/--no-fidelity", help="Is this the model that wrote the log?")]
+TokensOption = Annotated[bool, typer.Option("--tokens", help="With --json: every token with its score.")]
+PageOption = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the coloured text as a page.")]
+SaveOption = Annotated[
+    Path | None, typer.Option("--save-activations", metavar="FILE", help="Write activations as safetensors.")
+]
+LayersOption = Annotated[
+    str | None, typer.Option("--layers", metavar="LIST", help="Which layers to save; default: the probe's.")
+]
+
+
 def command(
-    probe: Annotated[str, typer.Option("--probe", metavar="NAME", help="What to read, such as deception.")],
+    probe: ProbeOption,
     episode: EpisodeOption = None,
     where: WhereOption = None,
     source: FromOption = None,
     workspace: WorkspaceOption = None,
     model: ModelOption = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Which kind of probe, where there are several.")] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--at", metavar="REGEX", help="Read the token at the end of this match in what the assistant wrote."
-        ),
-    ] = None,
-    mask: Annotated[
-        str | None,
-        typer.Option("--mask", help="Read all, assistant, reasoning or last; default: as the probe was trained."),
-    ] = None,
+    kind: KindOption = None,
+    at: AtOption = None,
+    mask: MaskOption = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most this many episodes.")] = 20,
-    check: Annotated[
-        bool, typer.Option("--fidelity/--no-fidelity", help="Is this the model that wrote the log?")
-    ] = True,
-    tokens: Annotated[bool, typer.Option("--tokens", help="With --json: every token with its score.")] = False,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the coloured text as a page.")
-    ] = None,
-    save: Annotated[
-        Path | None, typer.Option("--save-activations", metavar="FILE", help="Write activations as safetensors.")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option("--layers", metavar="LIST", help="Which layers to save; default: the probe's.")
-    ] = None,
+    check: FidelityOption = True,
+    tokens: TokensOption = False,
+    html: PageOption = None,
+    save: SaveOption = None,
+    layers: LayersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put episodes through the model that wrote them, token by token, and show what a probe reads."""

@@ -6,35 +6,53 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import EpisodeOption, FromOption, JsonOption, ModelOption, SeedOption, WhereOption, WorkspaceOption
+from .options import (
+    EpisodeOption,
+    FromOption,
+    JsonOption,
+    KindOption,
+    ModelOption,
+    ProbeOption,
+    SeedOption,
+    WhereOption,
+    WorkspaceOption,
+)
 
 if TYPE_CHECKING:
     from ..analysis.model.steer import Arm
 
 
+StrengthOption = Annotated[
+    str, typer.Option("--strength", metavar="LIST", help="Multiples of the probe's contrast, such as -1.5,1.5.")
+]
+TurnOption = Annotated[
+    int | None,
+    typer.Option("--turn", metavar="MESSAGE", help="The assistant message to write anew; default: the last."),
+]
+KeepOption = Annotated[
+    str | None, typer.Option("--keep", metavar="REGEX", help="Keep the logged turn up to the end of this match.")
+]
+ValidOption = Annotated[str | None, typer.Option("--valid", metavar="REGEX", help="Also count well-formed texts.")]
+PositionsOption = Annotated[str, typer.Option("--positions", help="Which tokens: generated, last or all.")]
+RandomOption = Annotated[int, typer.Option("--random", min=0, help="Random directions beside it.")]
+
+
 def command(
-    probe: Annotated[str, typer.Option("--probe", metavar="NAME", help="The probe whose direction is added.")],
+    probe: ProbeOption,
     outcome: Annotated[str, typer.Option("--outcome", metavar="REGEX", help="What is counted in the written text.")],
     episode: EpisodeOption = None,
     where: WhereOption = None,
     source: FromOption = None,
     workspace: WorkspaceOption = None,
     model: ModelOption = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Which kind of probe, where there are several.")] = None,
-    strength: Annotated[
-        str, typer.Option("--strength", metavar="LIST", help="Multiples of the probe's contrast, such as -1.5,1.5.")
-    ] = "-1,1",
+    kind: KindOption = None,
+    strength: StrengthOption = "-1,1",
     n: Annotated[int, typer.Option("-n", min=1, help="Samples per episode and arm.")] = 50,
-    n_random: Annotated[int, typer.Option("--random", min=0, help="Random directions beside it.")] = 20,
-    turn: Annotated[
-        int | None,
-        typer.Option("--turn", metavar="MESSAGE", help="The assistant message to write anew; default: the last."),
-    ] = None,
-    keep: Annotated[
-        str | None, typer.Option("--keep", metavar="REGEX", help="Keep the logged turn up to the end of this match.")
-    ] = None,
-    positions: Annotated[str, typer.Option("--positions", help="Which tokens: generated, last or all.")] = "generated",
-    valid: Annotated[str | None, typer.Option("--valid", metavar="REGEX", help="Also count well-formed texts.")] = None,
+    n_random: RandomOption = 20,
+    turn: TurnOption = None,
+    keep: KeepOption = None,
+    positions: PositionsOption = "generated",
+    valid: ValidOption = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 256,
     temperature: Annotated[float, typer.Option("--temperature", min=0.01)] = 1.0,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most this many episodes.")] = 20,
