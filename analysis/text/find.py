@@ -7,7 +7,7 @@ screen. A mode is one file in ``search/`` that ends in ``SEARCH = Mode(summary=â
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ...store import registry
@@ -32,6 +32,8 @@ class Question:
     limit: int
     encoder: Encoder | None = None
     """None where there is none, or where a search without one was asked for."""
+    memory: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Where a mode keeps what it has loaded, for when the same question is asked again with a larger limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """``search`` gives at most ``question.limit`` matches, best first, at most one per part."""
+    """``search`` gives at most ``question.limit`` matches, best first, at most one per part; fewer only where there are
+    no more."""
 
     summary: str
     search: Callable[[Reader, Question], list[Match]]
@@ -81,8 +84,7 @@ def find(reader: Reader, mode: str, question: Question) -> list[Hit]:
     wanted, limit = question.limit, question.limit
     while True:
         # Folding takes matches away, so ask for more until enough are left or nothing more is found.
-        asked = Question(question.text, question.filters, limit, question.encoder)
-        matches = chosen.search(reader, asked)
+        matches = chosen.search(reader, replace(question, limit=limit))
         hits = _fold(matches, texts_of(reader, [match.key for match in matches]))
         if len(hits) >= wanted or len(matches) < limit:
             return hits[:wanted]

@@ -95,7 +95,8 @@ def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int
         place = document.get_first("place")
         key = PartKey(document.get_first("episode_id"), place >> _PART_BITS, place & ((1 << _PART_BITS) - 1))
         hits.append((key, float(score)))
-    return hits
+    # Equals come in the order of segments, which differs from one build of the index to the next.
+    return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
 
 
 def _schema() -> Any:

@@ -24,19 +24,31 @@ def load_minilm(folder: Path) -> Callable[[list[str]], Array]:
     Tokens after the model's ``max_seq_length`` (256) are not read, as in sentence-transformers.
     """
     from safetensors.numpy import load_file
-    from tokenizers import Tokenizer
 
     weights: dict[str, Array] = load_file(folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
+    tokenizer = _load_tokenizer(folder)
 
     def encode(texts: list[str]) -> Array:
         rows = [_sentence_vector(weights, config, encoding.ids) for encoding in tokenizer.encode_batch(texts)]
         return np.stack(rows) if rows else np.zeros((0, config["hidden_size"]), np.float32)
 
     return encode
+
+
+def load_fits(folder: Path) -> Callable[[list[str]], list[bool]]:
+    """A function that says of each text whether all of it is read: whether it has no token too many."""
+    tokenizer = _load_tokenizer(folder)
+    return lambda texts: [not encoding.overflowing for encoding in tokenizer.encode_batch(texts)]
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"])
+    return tokenizer
 
 
 def _sentence_vector(weights: dict[str, Array], config: dict[str, Any], ids: list[int]) -> Array:

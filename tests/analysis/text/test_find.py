@@ -1,0 +1,200 @@
+"""Every search mode over a real workspace: what is quoted stands there, and what is asked for is obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from investigate.analysis.text.encode import Encoder
+from investigate.analysis.text.find import MODES, Hit, Question, find, get_mode
+from investigate.analysis.text.index import Filters, update_text_index
+from investigate.analysis.text.vectors import update_vectors
+from investigate.store import registry
+from investigate.store.errors import OptionalDependencyError, UsageError
+from investigate.store.reader import Reader, open_reader
+from investigate.store.workspace import Workspace
+from investigate.store.writer import open_writer
+
+Store = Callable[..., None]
+Search = Callable[..., list[Hit]]
+SAID = {
+    1: "the reward was hacked by editing the tests",
+    2: "日本語 😀 tests of the reward, edited\nand then the reward was hacked again 🙂 by the model",
+    3: "nothing of interest: a poem about spring",
+    4: "reward the hacked",
+    5: "the reward was hacked by editing the tests",
+    6: "the reward was hacked by a secret door",
+}
+
+
+@pytest.fixture
+def search(workspace: Workspace, store: Store, encoder: Encoder) -> Iterator[Search]:
+    store({number: [("assistant", "text", text)] for number, text in SAID.items()})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        yield searcher(reader, encoder)
+
+
+def index(workspace: Workspace, encoder: Encoder) -> None:
+    with open_writer(workspace) as writer:
+        assert list(update_text_index(writer))
+        assert list(update_vectors(writer, encoder))
+
+
+def searcher(reader: Reader, encoder: Encoder) -> Search:
+    def search(mode: str, text: str, limit: int = 10, chosen: Encoder | None = encoder, **filters: object) -> list[Hit]:
+        return find(reader, mode, Question(text, Filters(**filters), limit, chosen))  # type: ignore[arg-type]
+
+    return search
+
+
+def ids(hits: list[Hit]) -> list[int]:
+    return sorted(hit.span.episode_id for hit in hits)
+
+
+@pytest.mark.parametrize("mode", registry.names(MODES))
+def test_snippets_are_the_text_at_their_offsets(search: Search, mode: str) -> None:
+    hits = search(mode, "reward")
+    assert {1, 2, 4, 6} <= set(ids(hits))
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    assert sorted(hits, key=lambda hit: -hit.score) == hits
+    for hit in hits:
+        assert hit.snippet
+        assert hit.snippet == SAID[hit.span.episode_id][hit.span.start : hit.span.end]
+        assert (hit.role, hit.kind) == ("assistant", "text")
+
+
+@pytest.mark.parametrize("mode", registry.names(MODES))
+def test_equal_texts_are_folded_and_counted(search: Search, mode: str) -> None:
+    hits = search(mode, "reward")
+    assert {hit.span.episode_id: hit.duplicates for hit in hits} | {3: 0} == {1: 1, 2: 0, 3: 0, 4: 0, 6: 0}
+
+
+@pytest.mark.parametrize("mode", registry.names(MODES))
+def test_folding_leaves_as_many_as_asked_for(workspace: Workspace, store: Store, encoder: Encoder, mode: str) -> None:
+    store({n: [("user", "text", "needle")] for n in range(1, 90)})
+    store({n: [("user", "text", f"a needle and word{n} with more to it")] for n in range(90, 93)})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        hits = searcher(reader, encoder)(mode, "needle", limit=3)
+        assert len(hits) == 3
+        assert hits[0].duplicates == 88
+        assert find(reader, mode, Question("needle", Filters(roles=["tool"]), 3, encoder)) == []
+
+
+@pytest.mark.parametrize("mode", registry.names(MODES))
+def test_filters(search: Search, mode: str) -> None:
+    assert ids(search(mode, "reward", episode_ids=[2, 6])) == [2, 6]
+    assert search(mode, "reward", kinds=["reasoning"]) == []
+
+
+def test_an_unknown_mode_names_those_there_are() -> None:
+    with pytest.raises(UsageError, match="hybrid, keyword, regex, semantic"):
+        get_mode("telepathy")
+
+
+# Hybrid
+
+
+def test_hybrid_honours_phrases(search: Search) -> None:
+    assert ids(search("hybrid", '"reward was hacked"')) == [1, 2, 6]
+    assert 4 in ids(search("hybrid", "reward was hacked"))
+    assert 4 in ids(search("semantic", '"reward was hacked"'))
+
+
+def test_hybrid_honours_exclusions(search: Search) -> None:
+    assert 6 in ids(search("hybrid", "reward hacked"))
+    assert 6 not in ids(search("hybrid", "reward hacked -secret"))
+    assert 6 not in ids(search("hybrid", 'reward hacked -"SECRET door"'))
+    assert 6 in ids(search("hybrid", 'reward hacked -"door secret"'))
+    assert set(ids(search("hybrid", "reward -tests"))) <= {3, 4, 6}
+
+
+def test_excluded_words_do_not_draw(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    """Neither by meaning, nor by filling the ranking: there are more of the excluded than a search is deep."""
+    store({n: [("user", "text", f"apple pear {n}")] for n in range(1, 120)})
+    store({200: [("user", "text", "apple and others, most of which are plums")]})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        assert ids(searcher(reader, encoder)("hybrid", "apple -pear", limit=5)) == [200]
+
+
+def test_hybrid_goes_on_by_meaning_where_a_word_is_too_long(search: Search) -> None:
+    long = "x" * 60
+    with pytest.raises(UsageError, match="--mode regex"):
+        search("keyword", f"reward {long}")
+    hits = search("hybrid", f"reward hacked {long} -secret")
+    assert {1, 2, 4} <= set(ids(hits)) <= {1, 2, 3, 4}
+    with pytest.raises(UsageError, match="not closed"):
+        search("hybrid", '"reward')
+
+
+def test_without_an_encoder(search: Search) -> None:
+    assert ids(search("hybrid", "poem", chosen=None)) == [3]
+    with pytest.raises(OptionalDependencyError, match="offline"):
+        search("semantic", "poem", chosen=None)
+
+
+def test_a_question_is_loaded_once(workspace: Workspace, store: Store, make_encoder: Callable[..., Encoder]) -> None:
+    seen: list[str] = []
+    encoder = make_encoder(seen)
+    store({n: [("user", "text", "needle")] for n in range(1, 40)})
+    index(workspace, encoder)
+    seen.clear()
+    with open_reader(workspace) as reader:
+        (hit,) = searcher(reader, encoder)("semantic", "needle", limit=2)
+    assert hit.duplicates == 38
+    assert seen == ["needle"]
+
+
+# Keyword
+
+
+def test_keyword_goes_on_where_the_index_is_behind(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    """Replaced episodes that the index still holds stand first in it, and are no answers."""
+    store({n: [("user", "text", "needle")] for n in range(1, 30)})
+    store({n: [("user", "text", f"a needle in a haystack of word{n}")] for n in range(30, 33)})
+    index(workspace, encoder)
+    store({n: [("user", "text", "other")] for n in range(1, 30)}, revision=1)
+    with open_reader(workspace) as reader:
+        for mode in ("keyword", "hybrid"):
+            assert set(ids(searcher(reader, replace(encoder))(mode, "needle", limit=3))) == {30, 31, 32}
+
+
+# Regex
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "span"),
+    [
+        (r"foo\z", "xfoo fox\nfoo", (9, 12)),
+        (r"(?i)FOO", "😀 xfoo", (3, 6)),
+        (r"(a)(b)|(c)", "xx日cab", (3, 4)),
+        (r"(?P<before>b)(?P<found>c)", "abc", (1, 3)),
+        (r"a.c", "a\nc abc", (4, 7)),
+        (r"(?s)a.c", "xa\nc abc", (1, 4)),
+        (r"^b", "ab b", None),
+        (r"(?m)^b", "ab\nb", (3, 4)),
+        (r"\bfo", "xfo fo", (4, 6)),
+        (r"(?U)a+", "baaa", (1, 2)),
+        (r"a{2,3}", "ba{aaaa", (3, 6)),
+        (r"\Q(a{\E", "x(a{", (1, 4)),
+        (r"b*", "abc", (0, 0)),
+        (r"b|abc", "abc", (0, 3)),
+    ],
+)
+def test_regex_points_at_the_match_itself(
+    workspace: Workspace, store: Store, pattern: str, text: str, span: tuple[int, int] | None
+) -> None:
+    store({1: [("user", "text", text)]})
+    with open_reader(workspace) as reader:
+        hits = find(reader, "regex", Question(pattern, Filters(), 5))
+    assert [(hit.span.start, hit.span.end) for hit in hits] == ([] if span is None else [span])
+    assert all(hit.snippet == text[hit.span.start : hit.span.end] for hit in hits)
+
+
+@pytest.mark.parametrize("pattern", ["", "[", "a)(b", "(?=x)", r"\Q(", "*"])
+def test_what_is_no_pattern_is_refused(search: Search, pattern: str) -> None:
+    with pytest.raises(UsageError, match=r"(regular expression|close it)"):
+        search("regex", pattern)

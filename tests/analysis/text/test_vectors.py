@@ -1,0 +1,166 @@
+"""Chunk embeddings over a real workspace: each text once, nothing retired, nothing half written, nothing unread."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from investigate.analysis.text.chunks import split_to_fit
+from investigate.analysis.text.encode import Encoder, load_encoder
+from investigate.analysis.text.index import Filters
+from investigate.analysis.text.vectors import (
+    ChunkHit,
+    index_name,
+    load_chunks,
+    pending_chars,
+    search_chunks,
+    update_vectors,
+)
+from investigate.store.reader import open_reader
+from investigate.store.workspace import Workspace
+from investigate.store.writer import open_writer
+
+Store = Callable[..., None]
+
+
+def update(workspace: Workspace, encoder: Encoder) -> list[int]:
+    with open_writer(workspace) as writer:
+        return list(update_vectors(writer, encoder))
+
+
+def nearest(workspace: Workspace, encoder: Encoder, query: str, limit: int = 10, **filters: object) -> list[ChunkHit]:
+    with open_reader(workspace) as reader:
+        chunks = load_chunks(reader, encoder, Filters(**filters))  # type: ignore[arg-type]
+    return search_chunks(chunks, encoder.encode([query])[0], limit)
+
+
+def ids(hits: list[ChunkHit]) -> list[int]:
+    return [hit.span.episode_id for hit in hits]
+
+
+def test_the_closest_come_first(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "red apple")], 2: [("user", "text", "green pear tree")]})
+    store({3: [("user", "text", "red apple pie")]})
+    assert nearest(workspace, encoder, "red apple") == []
+    assert update(workspace, encoder) == [24, 13]
+    hits = nearest(workspace, encoder, "red apple")
+    assert ids(hits) == [1, 3, 2]
+    assert hits[0].similarity == pytest.approx(1, abs=1e-3)
+    assert hits[1].similarity == pytest.approx((2 / 3) ** 0.5, abs=1e-3)
+    assert (hits[1].span.start, hits[1].span.end) == (0, 13)
+    assert update(workspace, encoder) == []
+
+
+def test_one_hit_a_part(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    text = "\n\n".join(["filler " * 100, "an apple " * 60, "apple"])
+    store({1: [("user", "text", text)]})
+    update(workspace, encoder)
+    (hit,) = nearest(workspace, encoder, "apple")
+    assert text[hit.span.start : hit.span.end].endswith("apple")
+
+
+def test_equal_text_is_encoded_once(workspace: Workspace, store: Store, make_encoder: Callable[..., Encoder]) -> None:
+    seen: list[str] = []
+    said = [("user", "text", "same"), ("assistant", "text", "same"), ("tool", "media", "never"), ("tool", "text", "")]
+    store({1: said, 2: said})
+    encoder = make_encoder(seen)
+    update(workspace, encoder)
+    assert seen == ["same"]
+    assert len(nearest(workspace, encoder, "same")) == 4
+
+
+def test_retired_revisions_are_not_found(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "old words")], 2: [("user", "text", "others")]})
+    update(workspace, encoder)
+    store({1: [("user", "text", "new words")]}, revision=1)
+    assert ids(nearest(workspace, encoder, "old words")) == [2]
+    update(workspace, encoder)
+    hits = nearest(workspace, encoder, "old words")
+    assert sorted(ids(hits)) == [1, 2]
+    assert max(hit.similarity for hit in hits) < 0.9
+
+
+def test_filters(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({n: [("user", "text", "x"), ("assistant", "reasoning", "x"), ("assistant", "text", "x")] for n in (1, 2)})
+    update(workspace, encoder)
+    assert len(nearest(workspace, encoder, "x")) == 6
+    assert len(nearest(workspace, encoder, "x", limit=4)) == 4
+    assert ids(nearest(workspace, encoder, "x", kinds=["reasoning"])) == [1, 2]
+    (hit,) = nearest(workspace, encoder, "x", kinds=["text"], roles=["assistant"], episode_ids=[2])
+    assert (hit.span.episode_id, hit.span.message_index) == (2, 2)
+    assert nearest(workspace, encoder, "x", episode_ids=[]) == []
+
+
+@pytest.mark.parametrize("left", [b"", None])
+def test_a_piece_half_written_is_made_again(
+    workspace: Workspace, store: Store, encoder: Encoder, left: bytes | None
+) -> None:
+    """Killed after the matrix and before the table, or within the matrix."""
+    store({1: [("user", "text", "first")]})
+    store({2: [("user", "text", "second")]})
+    update(workspace, encoder)
+    folder = workspace.index("vectors", index_name(encoder))
+    with open_reader(workspace) as reader:
+        killed = folder / f"{reader.shards('parts')[0].shard_id}-0.parquet"
+    killed.unlink()
+    if left is not None:
+        killed.with_suffix(".tmp.npy").write_bytes(left)
+        killed.with_suffix(".npy").write_bytes(left)
+    assert ids(nearest(workspace, encoder, "first")) == [2]
+    with open_reader(workspace) as reader:
+        assert pending_chars(workspace, encoder, reader) == (5, 11)
+    assert update(workspace, encoder) == [5]
+    assert ids(nearest(workspace, encoder, "first")) == [1, 2]
+    with open_reader(workspace) as reader:
+        assert pending_chars(workspace, encoder, reader) == (0, 11)
+
+
+def test_other_weights_have_other_vectors(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "words")]})
+    update(workspace, encoder)
+    assert nearest(workspace, replace(encoder, fingerprint="1" * 64), "words") == []
+
+
+def test_what_an_encoder_cannot_read_whole_is_split(
+    workspace: Workspace, store: Store, make_encoder: Callable[..., Encoder]
+) -> None:
+    seen: list[str] = []
+    encoder = make_encoder(seen, fits=lambda text: len(text) <= 50)
+    text = " ".join(f"word{i}" for i in range(90)) + "   \n volcano"
+    store({1: [("user", "text", text)]})
+    update(workspace, encoder)
+    assert max(map(len, seen)) <= 50
+    assert "".join("".join(seen).split()) == "".join(text.split())
+    (hit,) = nearest(workspace, encoder, "volcano")
+    assert "volcano" in text[hit.span.start : hit.span.end]
+    assert hit.similarity > 0.3
+
+
+def test_split_to_fit_ends_where_nothing_fits() -> None:
+    spans = split_to_fit(["ab c", "x"], lambda texts: [False] * len(texts))
+    assert spans == {"ab c": [(0, 1), (1, 2), (3, 4)], "x": [(0, 1)]}
+
+
+def test_the_tail_of_a_dense_chunk_is_found(workspace: Workspace, store: Store) -> None:
+    encoder = load_encoder()
+    if encoder is None:
+        pytest.skip("needs the extra `offline`")
+    numbers = random.Random(0)
+    rows = [{"id": f"{numbers.getrandbits(32):08x}", "n": numbers.randrange(10**6), "ok": True} for _ in range(20)]
+    dense = json.dumps(rows, separators=(",", ":"))[:740]
+    text = f"{dense} the volcano erupted over the harbour town"
+    assert encoder.fits([dense, "the volcano erupted"]) == [False, True]
+    store({1: [("tool", "tool_result", text)]})
+    update(workspace, encoder)
+    (hit,) = nearest(workspace, encoder, "volcano eruption")
+    assert hit.similarity > 0.3
+    assert "volcano erupted" in text[hit.span.start : hit.span.end]
+    with open_reader(workspace) as reader:
+        chunks = load_chunks(reader, encoder)
+    spans = zip(chunks.rows["start"], chunks.rows["end"], strict=True)
+    assert all(encoder.fits([text[start:end] for start, end in spans]))
+    assert np.allclose(np.linalg.norm(chunks.vectors.astype(np.float32), axis=1), 1, atol=1e-2)
