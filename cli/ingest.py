@@ -30,9 +30,11 @@ def command(
     from ..ingest.run import ingest, walk
     from ..store.workspace import create_workspace
     from ..store.writer import open_writer
-    from .output import track
+    from .output import say, track
 
     files = list(walk(paths))
+    if not files:
+        say(f"There are no files below {', '.join(map(str, paths))}.")
     named = {str(file.path) for file in files if file.named}
     with open_writer(create_workspace(workspace)) as writer:
         reports = track(ingest(writer, files, format_name=format_name, jobs=jobs), "ingest", len(files))
@@ -61,6 +63,8 @@ def _print_reports(reports: Iterable[SourceReport], as_json: bool) -> set[str]:
             failed.append(report)
         if report.format:
             by_format.setdefault(report.format, []).append(report)
+        if report.removed:
+            say(f"{report.removed} episodes are no longer in {report.source}, and no longer count.")
         if report.skipped:
             say(f"{report.skipped} records skipped in {report.source}; see `investigate sql 'FROM skipped'`.")
         if as_json:

@@ -47,9 +47,11 @@ def main() -> None:
     except InvestigateError as error:
         _say(f"Error: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("Interrupted; what was finished is stored. Run the same command again to go on.")
-        sys.exit(130)
+    except SystemExit as end:
+        # The library behind the commands ends the program itself when a pipe is closed.
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(0)
+        raise
     except BrokenPipeError:
         # Python would complain once more when it flushes stdout at exit.
         sys.stdout = None
@@ -60,6 +62,8 @@ def main() -> None:
             raise
         show()
         sys.exit(getattr(error, "exit_code", 2))
+    if status == 130:
+        _say("Interrupted; what was finished is stored. Run the same command again to go on.")
     sys.exit(status if isinstance(status, int) else 0)
 
 

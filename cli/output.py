@@ -7,13 +7,18 @@ Takes rows and text, gives lines on stdout (data) or stderr (talk). Log text is 
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 # Everything in C0 and C1 but tab and newline, and the characters that turn text around.
-_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_TURNS: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_CONTROL: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNS}]")
+_ESCAPED: Final = re.compile(f"[\x7f-\x9f\u2028\u2029{_TURNS}]")
+_CELL_CHARS: Final = 500
 
 
 def clean(text: str) -> str:
@@ -32,12 +37,27 @@ def say(text: str) -> None:
 
 
 def print_json(rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object per line on stdout. Control characters are escaped by JSON itself."""
+    """One JSON object per line on stdout; what a terminal or a line reader would act upon is escaped, and NaN and
+    infinity, which JSON does not have, are null."""
     for row in rows:
-        print(json.dumps(row, ensure_ascii=False, default=_plain), flush=True)
+        try:
+            text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
+        except ValueError:
+            text = json.dumps(_finite(row), ensure_ascii=False, default=_plain)
+        print(_ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "item"):
@@ -51,10 +71,12 @@ def print_text(text: str = "") -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """A table on stdout; cells are cut to the width of the terminal, columns in ``right`` are aligned right.
-
-    Piped, it is as wide as its cells, so that nothing is lost to ``grep``.
-    """
+    """A table on stdout: on a terminal cut to its width, columns in ``right`` aligned right; piped, whole cells between
+    tabs, so that nothing is lost to ``grep`` or ``cut``."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join("" if cell is None else one_line(_show(cell)) for cell in row))
+        return
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -66,7 +88,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Se
             column, justify="right" if narrow else "left", no_wrap=narrow, overflow="ellipsis", min_width=len(column)
         )
     for row in rows:
-        table.add_row(*(Text("" if cell is None else one_line(_show(cell)), overflow="ellipsis") for cell in row))
+        texts = ("" if cell is None else one_line(_show(cell)[:_CELL_CHARS]) for cell in row)
+        table.add_row(*(Text(text, overflow="ellipsis") for text in texts))
     console().print(table)
 
 

@@ -18,7 +18,7 @@ def command(
     workspace: WorkspaceOption = None,
     mode: Annotated[str, typer.Option("--mode", "-m", help="hybrid, keyword, semantic or regex.")] = "hybrid",
     kinds: Annotated[
-        str | None, typer.Option("--in", metavar="KINDS", help="Only in: text,reasoning,tool_call,tool_result.")
+        str | None, typer.Option("--in", metavar="KINDS", help="Only in: text,reasoning,tool_call,tool_result,media.")
     ] = None,
     roles: Annotated[
         str | None, typer.Option("--role", metavar="ROLES", help="Only: system,user,assistant,tool.")

@@ -31,6 +31,7 @@ def selected_ids(
     reader: Reader, names: Sequence[str] | None, where: str | None, source: str | None, limit: int | None = None
 ) -> list[int]:
     """The episodes that were chosen, each once. Raises UsageError when none was, or in two ways at once."""
+    from ..store.errors import NotFoundError
     from ..store.select import resolve
 
     if sum(given is not None for given in (names, where, source)) != 1:
@@ -41,6 +42,8 @@ def selected_ids(
         ids = reader.select_ids(where)
     else:
         ids = _piped(source or "-")
+        for missing in sorted(set(ids) - set(reader.existing_ids(ids))):
+            raise NotFoundError(f"There is no episode {missing}; is the pipe from this workspace?")
     ids = list(dict.fromkeys(ids))
     if not ids:
         raise UsageError("No episode was chosen; see `investigate episodes`.")

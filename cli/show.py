@@ -61,7 +61,7 @@ def _print(episode: Episode) -> None:
         notes = "".join(f" [{note}]" for note in (message.agent, message.branch) if note)
         for part_index, part in enumerate(message.parts):
             head = f"{message_index}.{part_index} {message.role} · {_describe(part)}{notes}"
-            print_styled([("\n" + head, f"bold {_STYLES.get(message.role, '')}")])
+            print_styled([("\n" + one_line(head), f"bold {_STYLES.get(message.role, '')}")])
             print_text(part.text)
 
 

@@ -26,10 +26,13 @@ MAX_LINE_BYTES = 1 << 30
 
 @dataclass(slots=True)
 class Position:
-    """How far a file of lines has been read: all complete lines before byte ``offset``, ``record`` of them."""
+    """How far a file of lines has been read: all complete lines before byte ``offset``, ``record`` of them. ``prefix``
+    is the running hash of those bytes, to tell a file that has grown from one that was changed."""
 
     offset: int = 0
     record: int = 0
+    prefix: Any = None
+    """Made where the file is read: a hash cannot be handed to another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +105,19 @@ def read_lines(source: Source) -> Iterator[tuple[str, int, bytes]]:
     """``(record, byte offset, line without its newline)`` for each non-blank line, split on ``\\n`` bytes only."""
     position = source.position
     position.offset, position.record = source.start, source.first_record
+    position.prefix = position.prefix or blake2b(digest_size=16)
     with source.path.open("rb") as file:
         file.seek(source.start)
         end = source.end if source.end is not None else file.seek(0, 2)
         file.seek(source.start)
         while position.offset < end and (line := file.readline(min(MAX_LINE_BYTES, end - position.offset))):
-            offset, record = position.offset, position.record
-            if line.endswith(b"\n"):
-                position.offset, position.record = offset + len(line), record + 1
             if line.strip():
-                yield str(record), offset, line.rstrip(b"\r\n")
+                yield str(position.record), position.offset, line.rstrip(b"\r\n")
             if not line.endswith(b"\n"):
                 break
+            # Only now: all that this line gave has been taken, so that a run that ends here goes on after it.
+            position.offset, position.record = position.offset + len(line), position.record + 1
+            position.prefix.update(line)
 
 
 def read_json_lines(source: Source, to_episode: Callable[[Any, str, str], Episode]) -> Iterator[Item]:

@@ -27,7 +27,9 @@ CREATE TABLE IF NOT EXISTS shards (
 CREATE TABLE IF NOT EXISTS retired (
     episode_id INTEGER NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (episode_id, revision)
 );
-CREATE TABLE IF NOT EXISTS mended (source TEXT NOT NULL, record TEXT NOT NULL, PRIMARY KEY (source, record));
+CREATE TABLE IF NOT EXISTS mended (
+    source TEXT NOT NULL, record TEXT NOT NULL, byte_offset INTEGER NOT NULL, PRIMARY KEY (source, record, byte_offset)
+);
 CREATE TABLE IF NOT EXISTS duplicates (episode_id INTEGER PRIMARY KEY, duplicate_of INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS indexed (
     index_name TEXT NOT NULL, shard_id TEXT NOT NULL, PRIMARY KEY (index_name, shard_id)
@@ -65,14 +67,17 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+    """All or nothing. Raises StoreError where the disk or its permissions forbid it."""
     try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"The catalog cannot be written ({error}); check the disk and its permissions.") from None
 
 
 @contextmanager

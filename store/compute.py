@@ -9,8 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
 
@@ -77,8 +79,10 @@ def run_tasks(
     ]
     for _ in workers:
         todo.put(None)
-    for worker in workers:
-        worker.start()
+    with _interrupts_ignored():
+        # Readers inherit this: ^C is for the writer, which ends them.
+        for worker in workers:
+            worker.start()
     try:
         yield from _collect(done, workers)
     finally:
@@ -86,6 +90,18 @@ def run_tasks(
             worker.terminate()
         for worker in workers:
             worker.join()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _collect(done: Any, workers: Sequence[Any]) -> Iterator[Any]:
@@ -117,8 +133,6 @@ def _work(function: Callable[[Any, IdLease], Iterable[Any]], todo: Any, done: An
                 done.put(("result", result))
     except InvestigateError as error:
         done.put(("error", error))
-    except KeyboardInterrupt:
-        return
     done.put(("end", None))
 
 

@@ -38,8 +38,8 @@ _VIEWS = {
                string_agg(text, chr(10) ORDER BY part_index) FILTER (kind = 'reasoning') AS reasoning
         FROM parts GROUP BY episode_id, message_index""",
     "skipped": """
-        SELECT t.* FROM stored_skipped t
-        WHERE NOT EXISTS (FROM mended m WHERE m.source = t.source AND m.record = t.record)""",
+        SELECT DISTINCT t.* FROM stored_skipped t WHERE NOT EXISTS (
+            FROM mended m WHERE m.source = t.source AND m.record = t.record AND m.byte_offset = t.byte_offset)""",
     "sources": """
         SELECT s.source, s.format, s.bytes, s.done, s.ingested_at, coalesce(e.episodes, 0) AS episodes,
                coalesce(e.messages, 0) AS messages, coalesce(e.parts, 0) AS parts, coalesce(k.skipped, 0) AS skipped
@@ -103,14 +103,30 @@ class Reader:
         try:
             # As a subquery the binder refuses whatever writes, also inside a CTE.
             return self._connection.sql(f"SELECT * FROM (\n{text}\n){bound}").to_arrow_table()
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException) as error:
             raise UsageError(f"DuckDB refuses that SQL: {_first_line(error)}") from None
+
+    def existing_ids(self, ids: Sequence[int]) -> list[int]:
+        """Those of the ids that are episodes."""
+        found = self.rows("SELECT episode_id FROM episodes WHERE episode_id IN (SELECT unnest(?))", [list(ids)])
+        return [int(row["episode_id"]) for row in found]
 
     def select_ids(self, where: str | None = None, limit: int | None = None) -> list[int]:
         """The ids of episodes for which a predicate on the ``episodes`` view holds, in order."""
+        # A predicate that closes the parenthesis it stands in, to add a query of its own, does not parse here.
+        if where and not _is_one_select(f"SELECT CASE WHEN (\n{where}\n) THEN 1 END"):
+            raise UsageError(f"--where takes a predicate on the episodes view; {where!r} is none that DuckDB can read.")
         condition = f" WHERE (\n{where}\n)" if where else ""
         ids = self.user_table(f"SELECT episode_id FROM episodes{condition} ORDER BY episode_id", limit)
         return [int(value) for value in ids["episode_id"].to_pylist()]
+
+
+def _is_one_select(sql: str) -> bool:
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error:
+        return False
+    return len(statements) == 1 and statements[0].type == duckdb.StatementType.SELECT
 
 
 def _first_line(error: Exception) -> str:
@@ -151,7 +167,7 @@ def open_reader(workspace: Workspace) -> Iterator[Reader]:
 _TYPES = {
     "source_states": "VARCHAR, VARCHAR, BIGINT, BIGINT, BIGINT, BIGINT, VARCHAR, BOOLEAN, VARCHAR",
     "retired": "BIGINT, INTEGER",
-    "mended": "VARCHAR, VARCHAR",
+    "mended": "VARCHAR, VARCHAR, BIGINT",
     "duplicates": "BIGINT, BIGINT",
     "runs": "VARCHAR, VARCHAR, VARCHAR, VARCHAR",
     "models": "VARCHAR, VARCHAR",

@@ -5,6 +5,7 @@ Takes ids in any of their spellings, gives episodes as values. Knows the views, 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -23,8 +24,10 @@ def resolve(reader: Reader, name: str) -> int:
     """The ``episode_id`` behind digits, a ``uid`` prefix of at least 6 characters (``uid:…`` where it has no letter),
     or ``source#record``. Raises NotFoundError or, where several match, UsageError."""
     if name.isdecimal():
+        if len(name) > 18:
+            raise NotFoundError(f"There is no episode {name}; `investigate episodes` lists those there are.")
         found = reader.rows("SELECT episode_id FROM episodes WHERE episode_id = ?", [int(name)])
-    elif re.fullmatch(r"uid:[0-9a-f]+|(?=.*[a-f])[0-9a-f]{6,32}", name):
+    elif re.fullmatch(r"uid:[0-9a-f]{6,32}|(?=.*[a-f])[0-9a-f]{6,32}", name):
         prefix = name.removeprefix("uid:")
         found = reader.rows(
             "SELECT episode_id, uid FROM episodes WHERE starts_with(uid, ?) "
@@ -36,10 +39,11 @@ def resolve(reader: Reader, name: str) -> int:
     elif "#" in name:
         source, record = name.rsplit("#", 1)
         found = reader.rows(
-            "SELECT episode_id FROM episodes WHERE record = ? AND (source = ? OR ends_with(source, ?))",
-            [record, source, "/" + source],
+            "SELECT episode_id, source FROM episodes WHERE record = ? AND (source IN (?, ?) OR ends_with(source, ?)) "
+            "ORDER BY source NOT IN (?, ?)",
+            [record, source, os.path.realpath(source), "/" + source, source, os.path.realpath(source)],
         )
-        if len(found) > 1:
+        if len(found) > 1 and found[0]["source"] not in (source, os.path.realpath(source)):
             raise UsageError(f"{len(found)} sources end in {source}; type more of the path.")
     else:
         raise UsageError(f"{name!r} is no episode id: give a number, a uid prefix of 6 or more, or SOURCE#RECORD.")

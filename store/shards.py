@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .schemas import CALLS, DATA_TABLES, EPISODES, PARTS, SKIPPED, TABLES
-from .types import Call, Episode, Part, Skipped
+from .types import Call, Episode, Part, Skipped, without_surrogates
 
 ROWS_PER_GROUP: Final = 5_000
 """One episode of a large shard is then found without reading the rest of it."""
@@ -54,7 +54,7 @@ class ShardRows:
             for part_index, part in enumerate(message.parts):
                 row = (*keys, message_index, part_index, message.role, message.branch, message.agent, message.given)
                 for column, value in zip(_PART_KEYS, row, strict=True):
-                    parts[column].append(value)
+                    parts[column].append(without_surrogates(value)[0] if isinstance(value, str) else value)
                 _append(parts, _PART_COLUMNS, part)
         calls = self._columns["calls"]
         for call in episode.calls:
@@ -88,7 +88,11 @@ _CALL_COLUMNS = tuple(name for name in CALLS.names if name not in ("episode_id",
 def _append(columns: dict[str, list[Any]], names: Iterable[str], row: Episode | Part | Call | Skipped) -> None:
     for name in names:
         value = getattr(row, name)
-        columns[name].append(to_json(value) if isinstance(value, dict) else value)
+        if isinstance(value, dict):
+            value = to_json(value)
+        elif isinstance(value, str) and not value.isascii():
+            value = without_surrogates(value)[0]
+        columns[name].append(value)
 
 
 def to_json(value: dict[str, Any]) -> str:

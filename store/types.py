@@ -17,6 +17,11 @@ REASONING_KINDS: Final = ("raw", "summary", "encrypted", "scratchpad")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
+def without_surrogates(text: str) -> tuple[str, int]:
+    """The text with lone surrogates, which neither Arrow nor UTF-8 can hold, as U+FFFD, and how many there were."""
+    return (text, 0) if text.isascii() else _SURROGATES.subn("\ufffd", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A piece of a message.
@@ -43,7 +48,7 @@ class Part:
 
     def __post_init__(self) -> None:
         if not self.text.isascii():
-            clean, n = _SURROGATES.subn("\ufffd", self.text)
+            clean, n = without_surrogates(self.text)
             if n:
                 object.__setattr__(self, "text", clean)
                 object.__setattr__(self, "n_replaced", self.n_replaced + n)

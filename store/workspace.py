@@ -16,6 +16,8 @@ from .errors import NotFoundError, StoreError
 
 FOLDER: Final = ".investigate"
 FORMAT_VERSION: Final = "1"
+_FOLDERS: Final = ("data", "runs", "probes", "cache", "index")
+_FILES: Final = ("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "write.lock")
 ENVIRONMENT_VARIABLE: Final = "INVESTIGATE_WORKSPACE"
 
 
@@ -87,14 +89,17 @@ def create_workspace(path: Path | None = None) -> Workspace:
     root = locate(path)
     if (root / "format_version").exists():
         return open_workspace(root)
-    if root.exists() and any(root.iterdir()) and not (root / "catalog.sqlite").exists():
-        raise StoreError(f"{root} is a folder with other things in it; pass an empty or new folder with -w DIR.")
     try:
-        for folder in ("data", "runs", "probes", "cache", "index"):
+        if root.exists() and {path.name for path in root.iterdir()} - {*_FOLDERS, *_FILES}:
+            raise StoreError(f"{root} is a folder with other things in it; pass an empty or new folder with -w DIR.")
+        for folder in _FOLDERS:
             (root / folder).mkdir(parents=True, exist_ok=True)
         catalog.create(root / "catalog.sqlite")
         # Last, because this file is what makes the folder a workspace.
-        (root / "format_version").write_text(FORMAT_VERSION + "\n", encoding="ascii")
+        with (root / "format_version").open("w", encoding="ascii") as file:
+            file.write(FORMAT_VERSION + "\n")
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise StoreError(
             f"Cannot make a workspace at {root}: {error.strerror}. Pass another folder with -w DIR."

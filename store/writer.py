@@ -51,8 +51,10 @@ class Commit:
     sources: Sequence[SourceState]
     retired: Sequence[tuple[int, int]] = ()
     """(episode_id, revision) that a newer revision replaces."""
-    mended: Sequence[tuple[str, str]] = ()
-    """(source, record) that was skipped before and has been read now."""
+    mended: Sequence[tuple[str, str, int]] = ()
+    """(source, record, byte offset) that was skipped before and is no longer."""
+    skipped: Sequence[tuple[str, str, int]] = ()
+    """The same for what is skipped now, perhaps again."""
     next_episode_id: int = 0
 
 
@@ -85,11 +87,14 @@ class Writer:
                 [(*(getattr(state, name) for name in fields), now) for state in batch.sources],
             )
             self._connection.executemany("INSERT OR IGNORE INTO retired VALUES (?, ?)", batch.retired)
-            self._connection.executemany("INSERT OR IGNORE INTO mended VALUES (?, ?)", batch.mended)
+            self._connection.executemany(
+                "DELETE FROM mended WHERE source = ? AND record = ? AND byte_offset = ?", batch.skipped
+            )
+            self._connection.executemany("INSERT OR IGNORE INTO mended VALUES (?, ?, ?)", batch.mended)
             self._connection.execute(
                 "INSERT INTO counters VALUES ('episode_id', ?) "
                 "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
-                (batch.next_episode_id,),
+                (max(batch.next_episode_id, 1),),
             )
 
     def mark_duplicates(self) -> None:

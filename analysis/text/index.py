@@ -9,8 +9,11 @@ next update, which deletes a shard's documents before adding them again.
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import tantivy
@@ -82,7 +85,7 @@ def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int
     if not (folder / "meta.json").exists():
         return []
     try:
-        index = tantivy.Index.open(str(folder))
+        index = _open(folder)
     except ValueError as error:
         raise StoreError(
             f"The text index {folder} cannot be read ({error}); remove that folder and search again."
@@ -97,6 +100,19 @@ def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int
         hits.append((key, float(score)))
     # Equals come in the order of segments, which differs from one build of the index to the next.
     return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
+
+
+def _open(folder: Path) -> Any:
+    """The index for reading. Tantivy takes a lock file to open one, which a folder that cannot be written refuses: then
+    through links in a folder that can; what is open stays open without them."""
+    if os.access(folder, os.W_OK):
+        return tantivy.Index.open(str(folder))
+    with tempfile.TemporaryDirectory(prefix="investigate-") as links:
+        for path in (path for path in folder.iterdir() if path.suffix != ".lock"):
+            Path(links, path.name).symlink_to(path)
+        index = tantivy.Index.open(links)
+        index.searcher()
+        return index
 
 
 def _schema() -> Any:

@@ -125,6 +125,7 @@ FAILURES = [
     (("sql", "DROP VIEW episodes"), 2, "exactly one SELECT"),
     (("sql", "SELECT nothing FROM episodes"), 2, "nothing"),
     (("episodes", "--where", "1=1; DROP"), 2, "DuckDB"),
+    (("episodes", "--where", "true) UNION ALL SELECT 424242 WHERE (true"), 2, "predicate"),
     (("search", '"open'), 2, "quot"),
     (("search", "x", "--mode", "psychic"), 2, "keyword"),
     (("search", "(", "--mode", "regex"), 2, "regular expression"),
@@ -179,8 +180,31 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
 def test_a_closed_pipe_is_no_failure(workspace: Path) -> None:
     command = " ".join(["|".join([f"{sys.executable} -c '{PROGRAM[2]}' show 11 -w {workspace}", "head -1"])])
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_json_is_json_and_drives_no_terminal(workspace: Path) -> None:
+    query = "SELECT sum(n_chars) AS n, 'nan'::DOUBLE AS x, chr(155) || chr(8238) || chr(8232) AS t FROM episodes"
+    done = run("sql", query, "-w", workspace, "--json")
+    (row,) = rows(done)
+    assert isinstance(row["n"], int)
+    assert (row["x"], row["t"]) == (None, "\x9b\u202e\u2028")
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stdout.isascii()
+
+
+def test_piped_tables_hold_whole_cells(workspace: Path) -> None:
+    done = run("sql", "SELECT repeat('x', 999) || 'needle' AS text, 1 AS n", "-w", workspace)
+    assert done.stdout == "text\tn\n" + "x" * 999 + "needle\t1\n"
+
+
+def test_ids_that_do_not_exist_are_named_also_from_a_pipe(workspace: Path) -> None:
+    done = run("replay", "--from", "-", "--probe", "deception", "-w", workspace, stdin='{"episode_id": 9999}\n')
+    assert done.returncode == 1
+    assert "no episode 9999" in done.stderr
+    assert run("show", "9" * 47, "-w", workspace).returncode == 1
 
 
 def test_the_workspace_is_found_upwards_and_by_name(workspace: Path, tmp_path: Path) -> None:

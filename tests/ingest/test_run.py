@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from investigate.ingest.read import SourceReport
+from investigate.ingest.format import Source
+from investigate.ingest.read import ReadTask, SourceReport, SourceTask, read_task
 from investigate.ingest.run import ingest, walk
 from investigate.store.catalog import connect_for_reading
+from investigate.store.compute import LocalLease
 from investigate.store.errors import InputError, StoreError
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace, create_workspace
-from investigate.store.writer import open_writer
+from investigate.store.writer import Commit, SourceState, Writer, open_writer
 
 
 def chat(text: str, **more: Any) -> str:
@@ -74,7 +76,7 @@ def test_twice_is_once(workspace: Workspace, logs: Path) -> None:
     assert (again.episodes, again.unchanged) == (0, 5)
     os.utime(logs / "a.jsonl", (1, 1))
     (touched,) = run(workspace, logs)
-    assert touched.episodes == 0
+    assert (touched.episodes, touched.unchanged, touched.removed) == (0, 5, 0)
     assert stored(workspace) == before
 
 
@@ -257,3 +259,127 @@ def test_killed_and_run_again_is_never_killed(tmp_path: Path) -> None:
 def _n_shards(workspace: Workspace) -> int:
     with connect_for_reading(workspace.catalog_path) as catalog:
         return int(catalog.execute("SELECT count(*) FROM shards WHERE table_name = 'parts'").fetchone()[0])
+
+
+def choices(*texts: str) -> str:
+    said = [{"message": {"role": "assistant", "content": text}} for text in texts]
+    return json.dumps({"request": {"messages": [{"role": "user", "content": "q"}]}, "response": {"choices": said}})
+
+
+def test_a_run_that_ends_within_a_line_goes_on_within_it(
+    workspace: Workspace, logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(logs / "a.jsonl", [choices("a", "b", "c"), choices("d", "e", "f")])
+    monkeypatch.setattr("investigate.ingest.read.FLUSH_ROWS", 1)
+    for n_batches in range(1, 6):
+        cut = create_workspace(workspace.root.parent / f"cut-{n_batches}")
+        with open_writer(cut) as writer:
+            (task,) = _tasks(writer, logs)
+            for _, batch in zip(range(n_batches), read_task(task, LocalLease(1)), strict=False):
+                writer.commit(
+                    Commit(batch.shards, batch.states, batch.retired, batch.mended, batch.skipped, batch.next_id)
+                )
+        run(cut, logs)
+        assert texts(cut) == list("abcdef"), n_batches
+
+
+def _tasks(writer: Writer, logs: Path) -> list[ReadTask]:
+    path = logs / "a.jsonl"
+    stat = path.stat()
+    state = SourceState(str(path.resolve()), "openai_chat", stat.st_size, stat.st_mtime_ns)
+    source = Source(path.resolve(), state.source, end=stat.st_size)
+    return [ReadTask(writer.workspace.root, (SourceTask(source, state),))]
+
+
+def test_an_edit_in_place_is_noticed(workspace: Workspace, logs: Path) -> None:
+    filler = "x" * 3000
+    path = write(logs / "a.jsonl", [chat(f"{i} {filler}", reward=0) for i in range(100)])
+    run(workspace, logs)
+    lines = path.read_text().splitlines()
+    lines[50] = lines[50].replace('"reward": 0', '"reward": 1')
+    write(path, lines)
+    os.utime(path, (1, 1))
+    (report,) = run(workspace, logs)
+    assert (report.episodes, report.unchanged) == (1, 99)
+    lines[51] = lines[51].replace('"reward": 0', '"reward": 1')
+    write(path, [*lines, chat("appended")])
+    (report,) = run(workspace, logs)
+    assert (report.episodes, report.unchanged) == (2, 99)
+    with open_reader(workspace) as reader:
+        assert reader.rows("SELECT sum(reward) AS r, count(*) AS n FROM episodes") == [{"r": 2.0, "n": 101}]
+
+
+def test_what_is_no_longer_in_a_file_no_longer_counts(workspace: Workspace, logs: Path) -> None:
+    path = write(logs / "a.jsonl", [chat(str(i)) for i in range(10)])
+    run(workspace, logs)
+    write(path, [chat(str(i)) for i in range(3)])
+    (report,) = run(workspace, logs)
+    assert (report.removed, report.unchanged) == (7, 3)
+    assert texts(workspace) == ["0", "1", "2"]
+
+
+def test_uids_stay_apart_when_records_move(workspace: Workspace, logs: Path) -> None:
+    path = write(logs / "a.jsonl", [chat("A"), chat("B"), chat("A")])
+    run(workspace, logs)
+    write(path, [chat("C"), chat("B"), chat("A"), chat("A")])
+    run(workspace, logs)
+    with open_reader(workspace) as reader:
+        (row,) = reader.rows("SELECT count(*) AS n, count(DISTINCT uid) AS uids FROM episodes")
+    assert row == {"n": 4, "uids": 4}
+
+
+def test_a_record_that_breaks_again_is_told_again(workspace: Workspace, logs: Path) -> None:
+    path = logs / "a.jsonl"
+    for second, skipped in (("{torn", 1), (chat("mended"), 0), ("{torn", 1)):
+        write(path, [chat("one"), second])
+        run(workspace, logs)
+        with open_reader(workspace) as reader:
+            assert len(reader.rows("FROM skipped")) == skipped
+
+
+def test_another_format_reads_a_file_anew(workspace: Workspace, logs: Path) -> None:
+    row = {"prompt": "p", "completion": "c", "messages": [{"role": "user", "content": "hello"}]}
+    write(logs / "a.jsonl", [json.dumps(row)])
+    run(workspace, logs)
+    run(workspace, logs, format_name="prompt_completion")
+    with open_reader(workspace) as reader:
+        assert [row["format"] for row in reader.rows("FROM episodes")] == ["prompt_completion"]
+
+
+def test_lone_surrogates_and_odd_names_stop_nothing(workspace: Workspace, logs: Path) -> None:
+    facts = r'"model": "m\ud800", "id": "\ud800", "error": "\ud800"'
+    line = r'{"messages": [{"role": "assistant", "content": "x \ud800"}], ' + facts + "}"
+    write(logs / "a.jsonl", [line, chat("two")])
+    write(Path(os.fsdecode(os.fsencode(logs) + b"/caf\xe9.jsonl")), [chat("three")])
+    run(workspace, logs)
+    assert texts(workspace) == ["three", "two", "x \ufffd"]
+    with open_reader(workspace) as reader:
+        assert any("\\xe9" in row["source"] for row in reader.rows("SELECT source FROM episodes"))
+
+
+def test_what_is_no_file_is_refused(workspace: Workspace, logs: Path) -> None:
+    os.mkfifo(logs / "pipe")
+    assert run(workspace, logs) == []
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        run(workspace, logs / "pipe")
+
+
+def test_the_first_episode_is_number_one(workspace: Workspace, logs: Path) -> None:
+    (logs / "a.eval").write_bytes(b"PK\x03\x04 truncated")
+    run(workspace, logs)
+    write(logs / "b.jsonl", [chat("one")])
+    run(workspace, logs)
+    with open_reader(workspace) as reader:
+        assert reader.select_ids() == [1]
+
+
+def test_a_half_made_workspace_is_finished(tmp_path: Path) -> None:
+    (tmp_path / "w" / "data").mkdir(parents=True)
+    assert create_workspace(tmp_path / "w").root == tmp_path / "w"
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError):
+        create_workspace(tmp_path / "file")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("x")
+    with pytest.raises(StoreError, match="other things"):
+        create_workspace(tmp_path / "other")
