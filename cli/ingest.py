@@ -66,7 +66,8 @@ def _print_reports(reports: Iterable[SourceReport], as_json: bool) -> set[str]:
         if report.removed:
             say(f"{report.removed} episodes are no longer in {report.source}, and no longer count.")
         if report.skipped:
-            say(f"{report.skipped} records skipped in {report.source}; see `investigate sql 'FROM skipped'`.")
+            records = "record" if report.skipped == 1 else "records"
+            say(f"{report.skipped} {records} skipped in {report.source}; see `investigate sql 'FROM skipped'`.")
         if as_json:
             print_json([asdict(report)])
     if as_json:
@@ -93,12 +94,16 @@ def _say_what_failed(failed: list[SourceReport]) -> None:
     """One sentence per reason that names a file, and one for all files that are simply no logs."""
     from .output import say
 
-    unknown = [report.source for report in failed if "is in no known format" in str(report.error)]
+    by_reason: dict[str, list[SourceReport]] = {}
     for report in failed:
-        if len(unknown) <= 3 or report.source not in unknown:
-            say(str(report.error))
-    if len(unknown) > 3:
-        names = Counter(Path(source).name for source in unknown)
+        reason = "are in no known format" if "is in no known format" in str(report.error) else str(report.error)
+        by_reason.setdefault(reason.replace(report.source, "…"), []).append(report)
+    for reason, reports in by_reason.items():
+        if len(reports) <= 3:
+            for report in reports:
+                say(str(report.error))
+            continue
+        names = Counter(Path(report.source).name for report in reports)
         some = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in names.most_common(6))
         more = f" and {len(names) - 6} more names" if len(names) > 6 else ""
-        say(f"{len(unknown)} files are in no known format: {some}{more}. Is one a log? Name its format with --format.")
+        say(f"{len(reports)} files {reason.removeprefix('… ').rstrip('.')}: {some}{more}.")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..store.errors import InvestigateError
 from . import cluster, doctor, episodes, index, ingest, model, probe, replay, search, show, sql, steer
 
@@ -23,6 +25,20 @@ app = typer.Typer(
     help="Find out why a language model did what its transcript shows: search logs, replay episodes through the "
     "model, probe and intervene.",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"investigate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    pass
+
 
 app.command("ingest")(ingest.command)
 app.command("episodes")(episodes.command)

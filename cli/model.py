@@ -20,6 +20,7 @@ def set_model(
     """Replay episodes logged under a name with this model."""
     from pathlib import Path
 
+    from ..store.reader import open_reader
     from ..store.workspace import open_workspace
     from ..store.writer import open_writer
     from .output import say
@@ -27,7 +28,9 @@ def set_model(
     path = Path(target).expanduser()
     with open_writer(open_workspace(workspace)) as writer:
         writer.set_model(logged_name, str(path.resolve()) if path.exists() else target)
-    say(f"Episodes logged as {logged_name} are replayed with {target}.")
+        with open_reader(writer.workspace) as reader:
+            (row,) = reader.rows("SELECT count(*) AS n FROM episodes WHERE model = ?", [logged_name])
+    say(f"{row['n']} episodes are logged as {logged_name}; they are replayed with {target}.")
 
 
 @app.command("list")

@@ -19,6 +19,7 @@ _TURNS: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _CONTROL: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNS}]")
 _ESCAPED: Final = re.compile(f"[\x7f-\x9f\u2028\u2029{_TURNS}]")
 _CELL_CHARS: Final = 500
+_NARROWEST: Final = 12
 
 
 def clean(text: str) -> str:
@@ -81,16 +82,28 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Se
     from rich.table import Table
     from rich.text import Text
 
+    cells = [["" if cell is None else one_line(_show(cell)[:_CELL_CHARS]) for cell in row] for row in rows]
+    # A number that is cut is another number, so its column is as wide as it is, or is left out and named.
+    widest = [max(map(len, (name, *(row[place] for row in cells)))) for place, name in enumerate(columns)]
+    widths = [
+        widest[place] if name in right else max(len(name), min(widest[place], _NARROWEST))
+        for place, name in enumerate(columns)
+    ]
+    screen = console()
+    shown = list(range(len(columns)))
+    while len(shown) > 1 and sum(widths[place] + 3 for place in shown) > screen.width:
+        shown.pop()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        narrow = column in right
-        table.add_column(
-            column, justify="right" if narrow else "left", no_wrap=narrow, overflow="ellipsis", min_width=len(column)
-        )
-    for row in rows:
-        texts = ("" if cell is None else one_line(_show(cell)[:_CELL_CHARS]) for cell in row)
-        table.add_row(*(Text(text, overflow="ellipsis") for text in texts))
-    console().print(table)
+    for place in shown:
+        if columns[place] in right:
+            table.add_column(columns[place], justify="right", no_wrap=True, min_width=widths[place])
+        else:
+            table.add_column(columns[place], overflow="ellipsis", min_width=widths[place])
+    for row in cells:
+        table.add_row(*(Text(row[place], overflow="ellipsis") for place in shown))
+    screen.print(table)
+    if len(shown) < len(columns):
+        say(f"No room for: {', '.join(columns[len(shown) :])}. A wider terminal or --json shows them.")
 
 
 def _show(value: Any) -> str:

@@ -47,6 +47,7 @@ def list_command(workspace: WorkspaceOption = None, as_json: JsonOption = False)
     """The probes of this workspace, and the recipes that ship with the program."""
     from ..analysis.model.probe import list_probes
     from ..analysis.model.recipe import packaged_names
+    from ..analysis.model.report_card import text_baseline_of
     from ..store.workspace import open_workspace
     from .output import print_json, print_table, say
 
@@ -57,7 +58,7 @@ def list_command(workspace: WorkspaceOption = None, as_json: JsonOption = False)
             "model": probe.model.name,
             "layer": probe.layer,
             "auroc": probe.card["auroc"],
-            "text": probe.card["text_baseline"],
+            "text": text_baseline_of(probe.card),
             "n_test": probe.card["n_test"],
         }
         for probe in list_probes(open_workspace(workspace).probes)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def ready_probe(workspace: Workspace, loaded: LoadedModel, name: str, kind: str | None = None) -> Probe:
     """The probe of this concept for this model; trained from the recipe of that name where there is none yet."""
     from ..analysis.model.probe import DEFAULT_KIND, find_probe, list_probes
+    from ..analysis.model.recipe import find_recipe
     from ..analysis.model.train import identity_of
     from .output import say
 
@@ -24,6 +25,7 @@ def ready_probe(workspace: Workspace, loaded: LoadedModel, name: str, kind: str 
     if found is not None:
         _say_if_recipe_changed(found, loaded)
         return found
+    find_recipe(name, loaded.path)  # Raises where there is none to train from.
     say(f"There is no {name} probe for {loaded.name} yet: training one from the recipe.")
     return train_and_keep(workspace, loaded, name, kind=kind or DEFAULT_KIND)
 

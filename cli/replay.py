@@ -76,6 +76,7 @@ def command(
     from .probing import ready_probe
     from .selection import selected_ids
 
+    _check(mask, html, save, layers)
     opened = open_workspace(workspace)
     with open_reader(opened) as reader:
         ids = selected_ids(reader, episode, where, source, limit)
@@ -100,6 +101,20 @@ def command(
         calls, numbers, n_bytes = plan_saving(loaded, episodes, layers or str(fitted.layer))
         say(f"Writing {n_bytes / 1e6:,.1f} MB of activations ({len(calls)} calls, layers {numbers}) to {save}.")
         save_activations(save, loaded, calls, numbers)
+
+
+def _check(mask: str | None, html: Path | None, save: Path | None, layers: str | None) -> None:
+    """Find out what cannot work before a model is loaded."""
+    from ..analysis.model.reading import MASKS
+    from ..store.errors import InputError, UsageError
+
+    if mask is not None and mask not in MASKS:
+        raise UsageError(f"There is no mask {mask!r}; there are: {', '.join(MASKS)}.")
+    if layers is not None and save is None:
+        raise UsageError("--layers says which activations are saved; give --save-activations FILE with it.")
+    for option, file in (("--html", html), ("--save-activations", save)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise InputError(f"There is no folder {file.absolute().parent}; choose another file for {option}.")
 
 
 def _readings(loaded: Any, episodes: list[Any], probe: Any, at: str | None, mask: str | None, check: bool) -> Any:

@@ -44,6 +44,8 @@ def command(
     chosen = ready_encoder(opened, encoder) if mode in ("hybrid", "semantic") else None
     with open_reader(opened) as reader:
         ids = reader.select_ids(where) if where else None
+        if ids == []:
+            say("No episode passes --where.")
         filters = Filters(ids, choices(kinds, KINDS, "--in"), choices(roles, ROLES, "--role"))
         hits = find(reader, mode, Question(query, filters, limit, chosen))
     _print(hits, as_json)
@@ -102,5 +104,5 @@ def _print(hits: list[Hit], as_json: bool) -> None:
         head = f"{span.episode_id}@{span.message_index}.{span.part_index}"
         facts = f"  {hit.role} · {hit.kind}  [{span.start}, {span.end})  {hit.score:.3f}"
         if hit.duplicates:
-            facts += f"  +{hit.duplicates} equal"
+            facts += f"  +{hit.duplicates} identical"
         print_styled([(head, "bold cyan"), (facts, "dim"), ("\n  " + one_line(hit.snippet) + "\n", "")])

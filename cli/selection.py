@@ -46,7 +46,8 @@ def selected_ids(
             raise NotFoundError(f"There is no episode {missing}; is the pipe from this workspace?")
     ids = list(dict.fromkeys(ids))
     if not ids:
-        raise UsageError("No episode was chosen; see `investigate episodes`.")
+        what = "No episode passes --where" if where is not None else "Nothing came on standard input"
+        raise UsageError(f"{what}; see `investigate episodes`.")
     return ids[:limit]
 
 

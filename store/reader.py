@@ -130,7 +130,9 @@ def _is_one_select(sql: str) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    """What DuckDB says, with what it thinks was meant."""
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join([first, *(line for line in others if line.startswith(("Candidate", "Did you mean")))])
 
 
 @contextmanager

@@ -22,7 +22,9 @@ _CALL_FIELDS = tuple(Call.__slots__)
 
 def resolve(reader: Reader, name: str) -> int:
     """The ``episode_id`` behind digits, a ``uid`` prefix of at least 6 characters (``uid:…`` where it has no letter),
-    or ``source#record``. Raises NotFoundError or, where several match, UsageError."""
+    or ``source#record``; a place in an episode (``12@3.0``) stands for it. Raises NotFoundError, or UsageError where
+    several match."""
+    name = re.sub(r"^([^#]+)@\d+(\.\d+)?$", r"\1", name)
     if name.isdecimal():
         if len(name) > 18:
             raise NotFoundError(f"There is no episode {name}; `investigate episodes` lists those there are.")

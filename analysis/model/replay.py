@@ -25,6 +25,7 @@ from .load import LoadedModel
 from .probe import Probe
 from .reading import TokenPlace, places_of, read_tokens
 from .render import Key
+from .report_card import text_baseline_of
 
 EPISODES_AT_ONCE: Final = 64
 """Enough for full packs of short episodes, few enough that the first readings come soon."""
@@ -193,7 +194,7 @@ def _notes(probe: Probe, at: str | None, mask: str, tokens: Sequence[TokenScore]
         where = "After the token read" if later else "Over the whole text"
         notes.append(
             f"{where} the text suffices: on the recipe's held-out groups a bag of words of the whole text reaches "
-            f"AUROC {card['text_baseline_whole']:.2f}, of the text so far {card['text_baseline']:.2f}, "
+            f"AUROC {card['text_baseline_whole']:.2f}, of the text so far {text_baseline_of(card):.2f}, "
             f"the probe {card['auroc']:.2f}."
         )
     return notes

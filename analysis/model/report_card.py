@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...store.errors import InputError
-from ..statistics import auroc, auroc_interval, recall_at
+from ..statistics import Z95, auroc, auroc_interval, recall_at
 from .layers import EMBEDDINGS
 from .probe import Kind, Readout
 
@@ -120,11 +120,21 @@ def report_card(
     return card | {"verdict": verdict(card)}
 
 
+def text_baseline_of(card: Mapping[str, Any]) -> float:
+    """What a bag of the words read so far reaches. Held-out groups can turn a text classifier against itself (below
+    0.5), so the better of its two figures counts."""
+    return float(max(card["text_baseline"], card["text_baseline_iid"]))
+
+
+def _chance_spread(n: int) -> float:
+    """Standard deviation of the AUROC of ``n`` items, half of them positive, that nothing tells apart."""
+    return float(np.sqrt((n + 1) / (3 * n * n)))
+
+
 def verdict(card: Mapping[str, Any]) -> list[str]:
     """What the numbers say, in sentences; the first is about the probe itself."""
     value, whole, length = card["auroc"], card["text_baseline_whole"], card["length_baseline"]
-    # Held-out groups can turn a text classifier against itself (below 0.5), so its better figure counts.
-    seen = max(card["text_baseline"], card["text_baseline_iid"])
+    seen = text_baseline_of(card)
     said = []
     if not card["auroc_low"] > 0.5:
         interval = f"[{card['auroc_low']:.2f}, {card['auroc_high']:.2f}]"
@@ -149,7 +159,7 @@ def verdict(card: Mapping[str, Any]) -> list[str]:
     if whole >= value - MARGIN:
         said.append(f"Read over the whole text, the text suffices: its bag of words reaches {whole:.2f}.")
     early = {name: score for name, score in card["layer_profile_test"].items() if int(name) <= 0}
-    if length >= 0.55:
+    if length - 0.5 > Z95 * _chance_spread(card["n_test"]):
         said.append(
             f"Length leaks: the position of the token alone reaches {length:.2f} (embeddings "
             f"{early.get(str(EMBEDDINGS), float('nan')):.2f}, layer 0 {early.get('0', float('nan')):.2f})."

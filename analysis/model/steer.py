@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from ...store.errors import UsageError
 from ..statistics import Rate
 from .generate import Positions, sample
 from .load import LoadedModel
+
+FEWEST_RANDOM: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,11 @@ class Arm:
 
     @property
     def percentile(self) -> float:
-        """Share of random directions whose rate is at most this arm's."""
+        """Share of random directions whose rate is below this arm's, ties counting half."""
         if not self.random_rates:
             return float("nan")
-        return float(np.mean(np.asarray(self.random_rates) <= self.rate.rate))
+        rates = np.asarray(self.random_rates)
+        return float(np.mean(rates < self.rate.rate) + np.mean(rates == self.rate.rate) / 2)
 
 
 def steer(loaded: LoadedModel, prompts: Sequence[Prompt], direction: Direction, plan: Plan) -> Iterator[Outcome]:
@@ -211,9 +215,13 @@ def verdict(baseline: Arm, arm: Arm) -> str:
         return f"{shown}: no effect shown (the intervals overlap)."
     if not arm.random_rates:
         return f"{shown}: a change, but without random directions beside it nothing says it is the concept."
+    if len(arm.random_rates) < FEWEST_RANDOM:
+        few = f"{len(arm.random_rates)} random directions are too few to call it specific"
+        return f"{shown}: a change, but {few}; take {FEWEST_RANDOM}."
     outside = arm.rate.rate > arm.random_p95 if change > 0 else arm.rate.rate < arm.random_p5
     null = f"random directions of the same norm: 5–95 % {arm.random_p5:.2f}–{arm.random_p95:.2f}"
     if not outside:
         return f"{shown}: not specific to the direction ({null})."
     verb = "raises" if change > 0 else "lowers"
-    return f"{shown}: the direction {verb} the outcome ({null}, n = {len(arm.random_rates)})."
+    what = "adding the direction" if arm.strength > 0 else "taking the direction away"
+    return f"{shown}: {what} {verb} the outcome ({null}, n = {len(arm.random_rates)})."

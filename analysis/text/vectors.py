@@ -3,7 +3,7 @@
 Takes a writer and an encoder to build, a reader and a query vector to search; gives chunks as spans with their cosine
 similarity. Derived and resumable: what was encoded before an interruption stays. Knows no screen.
 
-Stored under ``index/vectors/<encoder>/`` as pieces, one per row group of a shard of parts: ``<piece>.npy`` (float16,
+Stored under ``index/vectors/<encoder>/`` as pieces, one per 250 parts of a shard: ``<piece>.npy`` (float16,
 one row per distinct text and d columns) and ``<piece>.parquet`` (one row per chunk, ``vector`` its row in the matrix).
 """
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...store.reader import Reader, open_reader
+from ...store.shards import Shard
 from ...store.types import Span
 from ...store.workspace import Workspace
 from ...store.writer import Writer
@@ -40,6 +41,8 @@ _SCHEMA: Final = pa.schema(
         ("vector", pa.int32()),
     ]
 )
+PIECE_ROWS: Final = 250
+"""Parts in a piece: what an interruption can cost, some seconds of encoding."""
 _PART_COLUMNS: Final = ("episode_id", "revision", "message_index", "part_index", "role", "kind", "text")
 
 
@@ -70,8 +73,8 @@ def pending_chars(workspace: Workspace, encoder: Encoder, reader: Reader) -> tup
     folder = _folder(workspace, encoder)
     (total,) = reader.rows("SELECT coalesce(sum(n_chars), 0)::BIGINT AS n FROM episodes")
     pieces = list(_pieces(reader))
-    rows = sum(n_rows for _, _, n_rows in pieces)
-    missing = sum(n_rows for name, _, n_rows in pieces if not (folder / f"{name}.parquet").exists())
+    rows = sum(n_rows for _, n_rows in pieces)
+    missing = sum(n_rows for name, n_rows in pieces if not (folder / f"{name}.parquet").exists())
     return (total["n"] * missing // rows if rows else 0), total["n"]
 
 
@@ -82,9 +85,10 @@ def update_vectors(writer: Writer, encoder: Encoder) -> Iterator[int]:
     with open_reader(writer.workspace) as reader:
         for shard in reader.shards("parts"):
             for group, batch in enumerate(reader.batches(shard, _PART_COLUMNS)):
-                path = folder / f"{shard.shard_id}-{group}.parquet"
-                if not path.exists():
-                    yield _write_piece(path, batch.to_pydict(), encoder)
+                for first in range(0, batch.num_rows, PIECE_ROWS):
+                    path = folder / f"{_piece_name(shard, group, first)}.parquet"
+                    if not path.exists():
+                        yield _write_piece(path, batch.slice(first, PIECE_ROWS).to_pydict(), encoder)
 
 
 def load_chunks(reader: Reader, encoder: Encoder, filters: Filters = Filters()) -> Chunks:  # noqa: B008 - immutable
@@ -92,7 +96,7 @@ def load_chunks(reader: Reader, encoder: Encoder, filters: Filters = Filters()) 
     folder = _folder(reader.workspace, encoder)
     retired = {(row["episode_id"], row["revision"]) for row in reader.rows("SELECT * FROM retired")}
     tables, matrices, offset = [], [], 0
-    for name, _, _ in _pieces(reader):
+    for name, _ in _pieces(reader):
         if not (folder / f"{name}.parquet").exists():
             continue
         matrix = np.load(folder / f"{name}.npy", mmap_mode="r")
@@ -137,11 +141,16 @@ def _folder(workspace: Workspace, encoder: Encoder) -> Path:
     return workspace.index("vectors", index_name(encoder))
 
 
-def _pieces(reader: Reader) -> Iterator[tuple[str, int, int]]:
-    """(name, row group, rows) of every piece there should be."""
+def _pieces(reader: Reader) -> Iterator[tuple[str, int]]:
+    """(name, rows) of every piece there should be."""
     for shard in reader.shards("parts"):
         for group, n_rows in enumerate(reader.group_sizes(shard)):
-            yield f"{shard.shard_id}-{group}", group, n_rows
+            for first in range(0, n_rows, PIECE_ROWS):
+                yield _piece_name(shard, group, first), min(PIECE_ROWS, n_rows - first)
+
+
+def _piece_name(shard: Shard, group: int, first: int) -> str:
+    return f"{shard.shard_id}-{group}-{first}"
 
 
 def _write_piece(path: Path, columns: dict[str, list[Any]], encoder: Encoder) -> int:

@@ -105,7 +105,7 @@ def test_a_piece_half_written_is_made_again(
     update(workspace, encoder)
     folder = workspace.index("vectors", index_name(encoder))
     with open_reader(workspace) as reader:
-        killed = folder / f"{reader.shards('parts')[0].shard_id}-0.parquet"
+        killed = folder / f"{reader.shards('parts')[0].shard_id}-0-0.parquet"
     killed.unlink()
     if left is not None:
         killed.with_suffix(".tmp.npy").write_bytes(left)
