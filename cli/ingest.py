@@ -96,8 +96,7 @@ def _say_what_failed(failed: list[SourceReport]) -> None:
 
     by_reason: dict[str, list[SourceReport]] = {}
     for report in failed:
-        reason = "are in no known format" if "is in no known format" in str(report.error) else str(report.error)
-        by_reason.setdefault(reason.replace(report.source, "…"), []).append(report)
+        by_reason.setdefault(str(report.error).replace(report.source, "…"), []).append(report)
     for reason, reports in by_reason.items():
         if len(reports) <= 3:
             for report in reports:
@@ -106,4 +105,4 @@ def _say_what_failed(failed: list[SourceReport]) -> None:
         names = Counter(Path(report.source).name for report in reports)
         some = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in names.most_common(6))
         more = f" and {len(names) - 6} more names" if len(names) > 6 else ""
-        say(f"{len(reports)} files {reason.removeprefix('… ').rstrip('.')}: {some}{more}.")
+        say(f"Each of {len(reports)} files {reason.removeprefix('… ').rstrip('.')}: {some}{more}.")
