@@ -91,7 +91,7 @@ def _print_table(by_format: dict[str, list[SourceReport]], total: dict[str, Any]
 
 
 def _say_what_failed(failed: list[SourceReport]) -> None:
-    """One sentence per reason that names a file, and one for all files that are simply no logs."""
+    """A sentence per file, or one for all of them where many cannot be read for the same reason."""
     from .output import say
 
     by_reason: dict[str, list[SourceReport]] = {}

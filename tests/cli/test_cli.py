@@ -169,6 +169,16 @@ def test_a_folder_with_unreadable_files_does_not_fail(tmp_path: Path) -> None:
     assert "notes.txt" in done.stderr
 
 
+def test_many_files_of_one_kind_get_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in range(9):
+        (tmp_path / "logs" / f"{name}.txt").write_text("no log at all")
+    done = run("ingest", tmp_path / "logs", "-w", tmp_path / "w")
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("Each of 9 files is in no known format")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
