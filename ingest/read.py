@@ -90,7 +90,6 @@ class Batch:
     mended: list[tuple[str, str, int]]
     skipped: list[tuple[str, str, int]]
     next_id: int
-    n_bytes: int
 
 
 def read_task(task: ReadTask, lease: IdLease) -> Iterator[Batch]:
@@ -117,7 +116,6 @@ class _Gathered:
         self.retired: list[tuple[int, int]] = []
         self.mended: list[tuple[str, str, int]] = []
         self.skipped: list[tuple[str, str, int]] = []
-        self.n_bytes = 0
 
     def full(self) -> bool:
         return self.rows.n_chars >= FLUSH_CHARS or self.rows.n_rows >= FLUSH_ROWS
@@ -129,7 +127,7 @@ class _Gathered:
         shards = self.rows.write(self.root)
         states = list(self.states.values())
         lists = (self.reports, self.retired, self.mended, self.skipped)
-        batch = Batch(shards, states, *lists, self.next_id, self.n_bytes)
+        batch = Batch(shards, states, *lists, self.next_id)
         self._start()
         return batch
 
@@ -156,7 +154,6 @@ def _read_source(task: SourceTask, gathered: _Gathered, lease: IdLease) -> Itera
     report.seconds = time.perf_counter() - began
     gathered.states[state.source] = state
     gathered.reports.append(report)
-    gathered.n_bytes += report.bytes
 
 
 def _checked(task: SourceTask) -> SourceTask:
