@@ -13,7 +13,7 @@ from .options import JsonOption, WorkspaceOption
 if TYPE_CHECKING:
     from ..ingest.files import Named
     from ..ingest.plan import Options
-    from ..ingest.read import SourceReport
+    from ..ingest.report import SourceReport
     from ..store.compute import Engine
     from ..store.workspace import Workspace
     from .ingest_report import Report

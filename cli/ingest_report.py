@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from ..ingest.read import SourceReport
+from ..ingest.report import SourceReport
 from ..store.workspace import Workspace
 from .output import print_json, print_table, say
 
@@ -50,8 +50,8 @@ class Report:
         else:
             _print_table([*read, *(report for report in failed if report.episodes)], total)
         _say_what_was_skipped(workspace, {report.source for report in read + failed if report.skipped})
-        if not self._as_json and any(report.episodes for report in read):
-            _say_what_is_empty(workspace, {report.format for report in read if report.format and report.episodes})
+        if not self._as_json:
+            _say_what_is_empty([report for report in read if report.episodes])
         _say_what_failed(failed)
 
     def print_news(self, reports: Iterable[SourceReport]) -> None:
@@ -133,24 +133,18 @@ def _say_what_was_skipped(workspace: Workspace, sources: set[str]) -> None:
         say("`investigate sql 'FROM skipped'` has every one.")
 
 
-def _say_what_is_empty(workspace: Workspace, formats: set[str]) -> None:
+def _say_what_is_empty(reports: list[SourceReport]) -> None:
     """Columns that say nothing of any episode of a format: what an analysis by them would miss."""
-    from ..analysis.text.profile import OPTIONAL_COLUMNS, is_empty
-    from ..store.reader import open_reader
-
-    columns = ", ".join(f"bool_and({is_empty(column)}) AS {column}" for column in OPTIONAL_COLUMNS)
-    with open_reader(workspace) as reader:
-        rows = reader.rows(
-            f"SELECT format, {columns} FROM episodes WHERE format IN (SELECT unnest(?)) GROUP BY ALL ORDER BY format",
-            [sorted(formats)],
-        )
-    if len(rows) > _MOST_FORMATS:
+    by_format: dict[str, list[str]] = {}
+    for report in reports:
+        before = by_format.get(str(report.format), report.empty)
+        by_format[str(report.format)] = [name for name in before if name in report.empty]
+    if len(by_format) > _MOST_FORMATS:
         say("`investigate sources --empty` lists the columns that stayed empty.")
         return
-    for row in rows:
-        empty = [column for column in OPTIONAL_COLUMNS if row[column]]
+    for name, empty in sorted(by_format.items()):
         if empty:
-            say(f"Empty in {row['format']}: {', '.join(empty)}.")
+            say(f"Empty in {name}: {', '.join(empty)}.")
 
 
 def _say_what_failed(failed: list[SourceReport]) -> None:

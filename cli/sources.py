@@ -44,7 +44,8 @@ def command(
 
 def _source_rows(reader: Reader) -> list[dict[str, Any]]:
     """The ``sources`` view, with the columns of ``episodes`` that are empty in all of a source's episodes."""
-    from ..analysis.text.profile import OPTIONAL_COLUMNS, is_empty
+    from ..analysis.text.profile import is_empty
+    from ..store.schemas import OPTIONAL_COLUMNS
 
     always = ", ".join(f"bool_and({is_empty(name)}) AS {name}" for name in OPTIONAL_COLUMNS)
     listed = ", ".join(f"CASE WHEN n.{name} THEN '{name}' END" for name in OPTIONAL_COLUMNS)

@@ -6,12 +6,13 @@ Takes a source, gives the name of the one format that knows it best. Looks at ma
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from ..store import registry
 from ..store.errors import InputError, UsageError
-from .format import Format, Source
+from .format import Format, Source, digest_of
 from .mapping import suggest_mapping
 from .parquet_rows import PARQUET, first_rows
 from .unpack import head_of, plain, plain_name
@@ -34,6 +35,18 @@ _TAR_MAGIC, _TAR_PLACE = b"ustar", 257
 def format_names() -> tuple[str, ...]:
     """Every format there is."""
     return registry.names(FORMATS)
+
+
+@cache
+def edition() -> str:
+    """What every format is read by, as a digest: it changes when one of them does."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    states = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in (file.stat(),)]
+    return digest_of(repr(states).encode())
+
+
+class UnknownFormatError(InputError):
+    """No format knows a file."""
 
 
 def get_format(name: str) -> Format:
@@ -73,7 +86,9 @@ def _best(head: bytes, path: Path, name: str) -> str:
     if best <= 0:
         suggestion = suggest_mapping(head)
         known = "if it is a log, name one with --format (`--format list` prints them)."
-        raise InputError(f"{name} is in no known format; {f'--map reads rows. {suggestion}' if suggestion else known}")
+        raise UnknownFormatError(
+            f"{name} is in no known format; {f'--map reads rows. {suggestion}' if suggestion else known}"
+        )
     winners = [format_name for format_name, confidence in confidences.items() if confidence == best]
     if len(winners) > 1:
         raise InputError(f"{name} could be {' or '.join(winners)}; say which with --format.")

@@ -42,6 +42,9 @@ class Place:
 NOWHERE: Final = Place()
 
 
+ModelEvents = list[tuple[dict[str, Any], Place]]
+
+
 @dataclass(slots=True)
 class Places:
     """Follows spans and steps. A child inherits from its parent, which always begins first."""
@@ -79,8 +82,21 @@ def _scoring(event: dict[str, Any]) -> tuple[bool, str | None]:
     return kind in SCORING_TYPES, event.get("name") if kind == "scorer" else None
 
 
+def model_events(events: Iterable[Any]) -> ModelEvents:
+    """The events in which a model was asked, in the order of the log, and where each stands."""
+    places = Places()
+    found: ModelEvents = []
+    for event in flatten(events):
+        kind = event.get("event")
+        if kind == "model":
+            found.append((event, places.of(event)))
+        elif kind in ("span_begin", "step"):
+            places.follow(event)
+    return found
+
+
 def further_messages(
-    events: Iterable[Any],
+    events: ModelEvents,
     pool: list[Any],
     main: RawMessages,
     attachments: Attachments,
@@ -93,10 +109,8 @@ def further_messages(
     seen_ids = {raw["id"] for raw, _ in main if raw.get("id")}
     seen = {_content_of(message) for _, message in main}
     found: list[Message] = []
-    places = Places()
-    for event in flatten(events):
-        places.follow(event)
-        if event.get("event") != "model" or is_judging(event, place := places.of(event)):
+    for event, place in events:
+        if is_judging(event, place):
             continue
         agent = place.agent or event.get("role")
         written_by_others = (raw for raw in inputs(event, pool) if raw["role"] != "assistant")
@@ -142,14 +156,12 @@ def retry_messages(
     return found
 
 
-def scorer_models(events: Iterable[Any]) -> dict[str, set[str]]:
+def scorer_models(events: ModelEvents) -> dict[str, set[str]]:
     """Which models each scorer asked, by the scorer's name."""
     asked: dict[str, set[str]] = {}
-    places = Places()
-    for event in flatten(events):
-        places.follow(event)
-        if event.get("event") == "model" and (scorer := places.of(event).scorer) and event.get("model"):
-            asked.setdefault(scorer, set()).add(event["model"])
+    for event, place in events:
+        if place.scorer and event.get("model"):
+            asked.setdefault(place.scorer, set()).add(event["model"])
     return asked
 
 

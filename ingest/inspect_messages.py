@@ -29,6 +29,7 @@ MEDIA_TYPES: Final = ("image", "audio", "video", "document", "data")
 _REFERENCE = re.compile(r"\b(?:attachment|tc)://([0-9a-f]{32}|\d+)\b")
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?[;,]")
 _MAX_DESCRIPTION = 500
+_TREES = (dict, list)
 
 
 class Attachments:
@@ -45,8 +46,12 @@ class Attachments:
         """A copy of a JSON tree with every reference replaced by its text."""
         if isinstance(value, str):
             return _REFERENCE.sub(self._text_of, value) if "tc://" in value or "attachment://" in value else value
+        # Most of a tree are numbers and texts that refer to nothing: a call for each takes most of the time.
         if isinstance(value, dict):
-            return {key: self.resolve(item) for key, item in value.items()}
+            return {
+                key: self.resolve(item) if type(item) in _TREES or (type(item) is str and "://" in item) else item
+                for key, item in value.items()
+            }
         if isinstance(value, list):
             return [self.resolve(item) for item in value]
         return value

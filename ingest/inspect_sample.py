@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ..store.types import Call, Episode
 from .format import dumps
-from .inspect_events import RawMessages, further_messages, retry_messages, scorer_models
+from .inspect_events import RawMessages, further_messages, model_events, retry_messages, scorer_models
 from .inspect_messages import Attachments, to_message
 from .inspect_scores import judge, provenance, read_scores, score_facts
 
@@ -35,7 +35,7 @@ def to_episode(sample: dict[str, Any], log: dict[str, Any], source: str, record:
     tool_names: dict[str, str] = {}
     raw_messages = attachments.resolve(sample.get("messages") or _input_messages(sample["input"]))
     main = [(raw, to_message(raw, tool_names)) for raw in raw_messages]
-    events = sample.get("events") or transcript.get("events") or []
+    events = model_events(sample.get("events") or transcript.get("events") or [])
     pool = _pool(sample)
     further = further_messages(events, pool, main, attachments, tool_names)
     retried = retry_messages(sample.get("error_retries") or [], pool, main, attachments, tool_names)

@@ -18,11 +18,12 @@ import numpy as np
 
 from ..store.errors import InputError
 from ..store.reader import Reader
-from ..store.writer import SourceState
-from .detect import detect_source, get_format, read_head
+from ..store.writer import SourceState, Unread
+from .detect import UnknownFormatError, detect_source, edition, get_format, read_head
 from .files import Named
 from .format import Position, Source, line_of, loads, read_lines
-from .read import ReadTask, SourceReport, SourceTask, verified
+from .read import ReadTask, SourceTask, verified
+from .report import SourceReport
 from .stored import Stored
 from .unpack import is_packed
 
@@ -51,8 +52,15 @@ class Options:
         return json.dumps({name: value for name, value in asked.items() if value}) if any(asked.values()) else ""
 
 
-def plan(reader: Reader, file: Named, state: SourceState | None, options: Options) -> SourceTask | SourceReport | None:
-    """What to read of a file; None when it is as it was, a report when it cannot be read."""
+def plan(
+    reader: Reader | None,
+    file: Named,
+    state: SourceState | None,
+    options: Options,
+    unread: dict[str, Unread] | None = None,
+) -> SourceTask | SourceReport | None:
+    """What to read of a file; None when it is as it was, a report when it cannot be read. The ``reader`` is of where
+    its ``state`` is from; a file that no format knows is put among the ``unread``, where it is not looked at again."""
     name = file.name
     try:
         n_bytes, mtime_ns = file.state()
@@ -64,14 +72,14 @@ def plan(reader: Reader, file: Named, state: SourceState | None, options: Option
         asked = asked or (state.options if state else "")
         source = _source(file, n_bytes, asked)
         # What was seen when nothing but half a line was there is looked at again.
-        chosen = options.format_name or (state.format if state and _has_episodes(reader, name) else None)
+        chosen = options.format_name or (state.format if reader and state and _has_episodes(reader, name) else None)
         if chosen is None:
-            chosen = detect_source(source)
+            chosen = _detect(source, n_bytes, mtime_ns, {} if unread is None else unread, options.again)
         else:
             read_head(source)  # raises for what must not be read
         fresh = SourceState(name, chosen, n_bytes, mtime_ns, options=asked)
         packed = is_packed(source)
-        if state is None:
+        if reader is None or state is None:
             task = SourceTask(source, fresh)
         else:
             again = options.again or state.options != asked
@@ -81,6 +89,17 @@ def plan(reader: Reader, file: Named, state: SourceState | None, options: Option
         return SourceReport(name, None, error=str(error))
     except OSError as error:
         return SourceReport(name, None, error=f"Cannot read {name}: {error.strerror}; check its permissions.")
+
+
+def _detect(source: Source, n_bytes: int, mtime_ns: int, unread: dict[str, Unread], again: bool) -> str:
+    known = unread.get(source.name)
+    if known and not again and (known.bytes, known.mtime_ns, known.edition) == (n_bytes, mtime_ns, edition()):
+        raise InputError(known.reason)
+    try:
+        return detect_source(source)
+    except UnknownFormatError as error:
+        unread[source.name] = Unread(source.name, n_bytes, mtime_ns, edition(), str(error))
+        raise
 
 
 def _has_episodes(reader: Reader, source: str) -> bool:

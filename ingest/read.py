@@ -22,6 +22,7 @@ from ..store.types import Episode, Skipped
 from ..store.writer import SourceState
 from .detect import get_format
 from .format import Item, Position, Source
+from .report import SourceReport
 from .stored import Stored, StoredContent, new_uid, read_prefix
 from .unpack import plain
 
@@ -57,25 +58,6 @@ class ReadTask:
 
 
 @dataclass(slots=True)
-class SourceReport:
-    """What one run did with one source. ``removed`` episodes are no longer in it. ``error`` says why it, or the rest of
-    it, could not be read."""
-
-    source: str
-    format: str | None
-    episodes: int = 0
-    messages: int = 0
-    parts: int = 0
-    calls: int = 0
-    skipped: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    error: str | None = None
-
-
-@dataclass(slots=True)
 class Batch:
     """Finished shards, and what the writer must say of them."""
 
@@ -95,14 +77,17 @@ class Batch:
 def read_task(task: ReadTask, lease: IdLease) -> Iterator[Batch]:
     """Yield a batch whenever enough rows have come together, and at the end."""
     gathered = _Gathered(task)
-    # Rows hold no cycles; to look for some among a million of them takes a tenth of the time.
+    # Rows hold no cycles; to look for some among a million of them takes a tenth of the time, and to look among all
+    # that was imported, after every batch, another.
     was_enabled = gc.isenabled()
     gc.disable()
+    gc.freeze()
     try:
         for source_task in task.sources:
             yield from _read_source(source_task, gathered, lease)
         yield gathered.flush(ended=True)
     finally:
+        gc.unfreeze()
         if was_enabled:
             gc.enable()
 
@@ -263,10 +248,7 @@ class _Reading:
             n_chars=sum(lengths),
         )
         self.gathered.next_id = max(self.gathered.next_id, episode_id + 1)
-        self.report.episodes += 1
-        self.report.messages += len(item.messages)
-        self.report.parts += len(lengths)
-        self.report.calls += len(item.calls)
+        self.report.add_episode(item)
 
     def _is_unchanged(self, stored: Stored, item: Episode) -> bool:
         if (stored.digest, stored.format) != (item.digest, self.task.state.format):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..store.compute import Engine, run_tasks
@@ -18,7 +19,8 @@ from ..store.writer import Commit, Writer
 from .detect import detect_zip, get_format
 from .files import Named, is_zip, members
 from .plan import Options, count_tasks, group, plan
-from .read import Batch, SourceReport, SourceTask, read_task
+from .read import Batch, SourceTask, read_task
+from .report import SourceReport
 from .sharing import Shared
 
 
@@ -52,13 +54,17 @@ def ingest(
 
 def _planned(writer: Writer, files: Iterable[Named], options: Options) -> Iterator[SourceTask | SourceReport]:
     states = writer.source_states()
-    with open_reader(writer.workspace) as reader:
-        counts = {row["source"]: row["episodes"] for row in reader.rows("SELECT source, episodes FROM sources")}
+    known = writer.unread()
+    unread = dict(known)
+    with ExitStack() as opened:
+        reader = opened.enter_context(open_reader(writer.workspace)) if states else None
+        rows = reader.rows("SELECT source, episodes FROM sources") if reader else []
+        counts = {row["source"]: row["episodes"] for row in rows}
         waiting = deque(files)
         while waiting:
             file = waiting.popleft()
             state = states.get(file.name)
-            planned = plan(reader, file, state, options)
+            planned = plan(reader, file, state, options, unread)
             if _is_archive(file, planned, options):
                 # Its members come in its place.
                 try:
@@ -69,6 +75,8 @@ def _planned(writer: Writer, files: Iterable[Named], options: Options) -> Iterat
                 yield planned
             elif state is not None:
                 yield SourceReport(file.name, state.format, unchanged=counts[file.name], bytes=state.bytes)
+    if new := [file for name, file in unread.items() if file != known.get(name)]:
+        writer.remember_unread(new)
 
 
 def _is_archive(file: Named, planned: SourceTask | SourceReport | None, options: Options) -> bool:

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..store.shards import Shard, write_shard
-from .read import Batch, SourceReport, SourceTask
+from .read import Batch, SourceTask
+from .report import SourceReport
 from .stored import uid_of
-
-_COUNTS: Final = ("episodes", "messages", "parts", "calls", "skipped", "unchanged", "removed", "bytes", "seconds")
 
 
 class Shared:
@@ -60,11 +59,8 @@ class Shared:
         return replace(batch, shards=self._numbering.numbered(batch.shards), states=states, reports=reports)
 
     def _add(self, report: SourceReport) -> None:
-        if self._report.error:
-            return
-        for name in _COUNTS:
-            setattr(self._report, name, getattr(self._report, name) + getattr(report, name))
-        self._report.error = report.error
+        if not self._report.error:
+            self._report.add(report)
 
 
 class _Numbering:

@@ -20,6 +20,10 @@ CREATE TABLE IF NOT EXISTS source_states (
     offset INTEGER NOT NULL, n_records INTEGER NOT NULL, boundary TEXT NOT NULL, done INTEGER NOT NULL,
     options TEXT NOT NULL, ingested_at TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS unread (
+    source TEXT PRIMARY KEY, bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, edition TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS shards (
     shard_id TEXT NOT NULL, table_name TEXT NOT NULL, path TEXT NOT NULL, n_rows INTEGER NOT NULL,
     n_bytes INTEGER NOT NULL, run_id TEXT, PRIMARY KEY (shard_id, table_name)

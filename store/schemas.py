@@ -163,6 +163,12 @@ OUTCOMES: Final = pa.schema(
 JSON_COLUMNS: Final = frozenset(("scores", "labels", "verdicts", "provenance", "metadata", "sampling"))
 """Objects, stored as JSON."""
 
+_ALWAYS_THERE: Final = {
+    "episode_id", "uid", "revision", "digest", "source", "record", "format", "n_messages", "n_parts", "n_chars",
+}  # fmt: skip
+OPTIONAL_COLUMNS: Final = tuple(name for name in EPISODES.names if name not in _ALWAYS_THERE)
+"""Columns of ``episodes`` that a log may leave empty."""
+
 DATA_TABLES: Final = {"episodes": EPISODES, "parts": PARTS, "calls": CALLS, "skipped": SKIPPED}
 """Written by ingest, under ``data/``."""
 

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,8 @@ import orjson
 import pyarrow as pa
 
 from . import catalog
+from .duplicates import find_duplicates
 from .errors import BusyError, StoreError
-from .reader import open_reader
 from .schemas import RUN_TABLES
 from .shards import Shard, write_shard
 from .workspace import Workspace
@@ -46,6 +46,17 @@ class SourceState:
     boundary: str = ""
     done: bool = False
     options: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file, as it was when no format knew it, and the ``edition`` of the formats that were asked."""
+
+    source: str
+    bytes: int
+    mtime_ns: int
+    edition: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,17 @@ class Writer:
         fields = SourceState.__slots__
         rows = self._connection.execute(f"SELECT {', '.join(fields)} FROM source_states")
         return {row[0]: SourceState(*row) for row in rows}
+
+    def unread(self) -> dict[str, Unread]:
+        """Files that no format knew, by name."""
+        rows = self._connection.execute(f"SELECT {', '.join(Unread.__slots__)} FROM unread")
+        return {row[0]: Unread(*row) for row in rows}
+
+    def remember_unread(self, files: Iterable[Unread]) -> None:
+        """Note files that no format knows, not to be looked at again as long as they are as they were."""
+        rows = [astuple(file) for file in files]
+        with catalog.transaction(self._connection):
+            self._connection.executemany("INSERT OR REPLACE INTO unread VALUES (?, ?, ?, ?, ?)", rows)
 
     def commit(self, batch: Commit) -> None:
         """Make the batch part of the workspace, all of it or nothing."""
@@ -139,9 +161,11 @@ class Writer:
             self.sweep(grace_seconds=0)
 
     def forget_sources(self, sources: Iterable[str]) -> None:
-        """Take sources off the list of what was read."""
+        """Take sources off the list of what was looked at."""
+        names = list(sources)
         with catalog.transaction(self._connection):
-            self._connection.executemany("DELETE FROM source_states WHERE source = ?", [(name,) for name in sources])
+            for table in ("source_states", "unread"):
+                self._connection.executemany(f"DELETE FROM {table} WHERE source = ?", [(name,) for name in names])
 
     def count_shards(self) -> int:
         """How many there are of the table that has most."""
@@ -162,27 +186,10 @@ class Writer:
         self._connection.execute("INSERT OR REPLACE INTO counters VALUES ('unmarked', ?)", (int(unmarked),))
 
     def mark_duplicates(self) -> None:
-        """Mark episodes with the raw bytes or the identity of another; the first is the original, by source and place
-        within it: ids come in that order only where one reader reads.
-
-        Does nothing when nothing was stored since the last time.
-        """
+        """Mark episodes that were logged twice. Does nothing when nothing was stored since the last time."""
         if self._connection.execute("SELECT value FROM counters WHERE name = 'unmarked'").fetchone() != (1,):
             return
-        with open_reader(self.workspace) as reader:
-            pairs = reader.table(
-                """
-                WITH keys AS (
-                    SELECT episode_id, digest, coalesce(identity, digest) AS identity, row_number() OVER (
-                        ORDER BY source, try_cast(split_part(record, '/', 1) AS BIGINT), episode_id) AS place
-                    FROM episodes),
-                by_digest AS (SELECT *, min(place) OVER (PARTITION BY digest) AS first FROM keys),
-                by_both AS (SELECT *, min(first) OVER (PARTITION BY identity) AS original FROM by_digest)
-                SELECT b.episode_id, k.episode_id AS original FROM by_both b JOIN keys k ON k.place = b.original
-                WHERE b.episode_id <> k.episode_id
-                """
-            )
-        rows = list(zip(pairs["episode_id"].to_pylist(), pairs["original"].to_pylist(), strict=True))
+        rows = find_duplicates(self.workspace)
         with catalog.transaction(self._connection):
             self._connection.execute("DELETE FROM duplicates")
             self._connection.executemany("INSERT INTO duplicates VALUES (?, ?)", rows)

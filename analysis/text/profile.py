@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ...store.reader import Reader
-from ...store.schemas import EPISODES, JSON_COLUMNS
+from ...store.schemas import JSON_COLUMNS, OPTIONAL_COLUMNS
 from .conduct import error_table, fault_tables, reasoning_table, repeated_table, stop_table, tool_table
 from .population import NO_ENVIRONMENT, Population, clustered, estimate
 
@@ -22,12 +22,6 @@ QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 BINS: Final = 20
 STEP_BINS: Final = 40
 TOP_VALUES: Final = 8
-
-_ALWAYS_THERE: Final = {
-    "episode_id", "uid", "revision", "digest", "source", "record", "format", "n_messages", "n_parts", "n_chars",
-}  # fmt: skip
-OPTIONAL_COLUMNS: Final = tuple(name for name in EPISODES.names if name not in _ALWAYS_THERE)
-"""Columns of ``episodes`` that a log may leave empty."""
 
 _COMPOSITION: Final = ("format", "experiment", "checkpoint", "model", "environment", "split")
 _LENGTHS: Final = {"characters": "n_chars", "messages": "n_messages", "parts": "n_parts"}

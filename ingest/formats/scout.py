@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from ...store.types import Episode, Message
 from ..format import Format, Item, Source, loads
-from ..inspect_events import further_messages, scorer_models
+from ..inspect_events import ModelEvents, further_messages, model_events, scorer_models
 from ..inspect_messages import Attachments, to_message
 from ..inspect_scores import judge, provenance, read_scores, score_facts
 from ..rows import opening_value, read_rows
@@ -70,7 +70,7 @@ def read(source: Source) -> Iterator[Item]:
         held = {name: _held(value) for name, value in row.items() if name not in _NO_METADATA}
         exported = row.get("source_type") == EXPORTED
         mine = {name: held.pop(name) for name in _OF_EXPORT if name in held} if exported else {}
-        events = loads(row["events"]) if "events" in row else []
+        events = model_events(loads(row["events"]) if "events" in row else [])
         messages = _messages(row, events, mine.pop("branches", {}))
         facts = _exported_facts(mine, held) if exported else _facts(row, held, events, messages)
         known = {"started_at": row.get("date"), "model": row.get("model"), "environment": row.get("task_set")}
@@ -86,7 +86,7 @@ def read(source: Source) -> Iterator[Item]:
 
 
 def _facts(
-    row: dict[str, Any], held: dict[str, Any], events: list[Any], messages: tuple[Message, ...]
+    row: dict[str, Any], held: dict[str, Any], events: ModelEvents, messages: tuple[Message, ...]
 ) -> dict[str, Any]:
     """Keyword arguments of ``Episode`` from what Scout itself writes."""
     of_log = row.get("source_type") == "eval_log"
@@ -118,7 +118,7 @@ def _exported_facts(mine: dict[str, Any], held: dict[str, Any]) -> dict[str, Any
     return mine | {"metadata": {name: held[name] for name in _FROM if name in held} | metadata}
 
 
-def _messages(row: dict[str, Any], events: list[Any], branches: dict[str, Any]) -> tuple[Message, ...]:
+def _messages(row: dict[str, Any], events: ModelEvents, branches: dict[str, Any]) -> tuple[Message, ...]:
     """The main line, then what only the events show, then the branches of an export."""
     names: dict[str, str] = {}
     raw = loads(row["messages"]) if row.get("messages") else []

@@ -14,7 +14,8 @@ from investigate.analysis.text.tokens import parse_query
 from investigate.ingest.files import walk
 from investigate.ingest.mapping import parse_mapping
 from investigate.ingest.plan import Options, group, plan
-from investigate.ingest.read import SourceReport, SourceTask, read_task
+from investigate.ingest.read import SourceTask, read_task
+from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.store.compute import Engine, LocalLease
 from investigate.store.reader import open_reader

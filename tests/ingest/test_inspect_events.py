@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from investigate.ingest.inspect_events import further_messages, retry_messages, scorer_models
+from investigate.ingest.inspect_events import further_messages, model_events, retry_messages, scorer_models
 from investigate.ingest.inspect_messages import Attachments, to_message
 from investigate.store.types import Message
 
@@ -26,7 +26,7 @@ def span(name: str, kind: str, identity: str, parent: str | None = None) -> dict
 def found(events: list[Any], pool: list[Any] | None = None) -> list[Message]:
     names: dict[str, str] = {}
     main = [(raw, to_message(raw, names)) for raw in (USER, FINAL)]
-    return further_messages(events, pool or [], main, Attachments({"0" * 32: "long output"}), names)
+    return further_messages(model_events(events), pool or [], main, Attachments({"0" * 32: "long output"}), names)
 
 
 def texts(messages: list[Message]) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def test_a_retry_that_says_what_the_final_attempt_says_later_is_still_told() -> 
 def test_the_models_that_scorers_asked() -> None:
     spans = [span("scorers", "scorers", "s"), span("fact", "scorer", "f", "s"), span("inner", "agent", "i", "f")]
     events = [*spans, model(FINAL, span_id="f", model="m/one"), model(FINAL, span_id="i", model="m/two")]
-    assert scorer_models([model(FINAL, model="m/solver"), *events]) == {"fact": {"m/one", "m/two"}}
+    assert scorer_models(model_events([model(FINAL, model="m/solver"), *events])) == {"fact": {"m/one", "m/two"}}
     step = {"event": "step", "type": "scorer", "name": "qa"}
     old = [{**step, "action": "begin"}, model(FINAL, model="m"), {**step, "action": "end"}, model(FINAL, model="n")]
-    assert scorer_models(old) == {"qa": {"m"}}
+    assert scorer_models(model_events(old)) == {"qa": {"m"}}

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from investigate.ingest.files import walk
-from investigate.ingest.read import SourceReport
+from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.store.catalog import connect_for_reading
 from investigate.store.compute import Engine

@@ -16,7 +16,8 @@ import pytest
 from investigate.ingest.files import walk
 from investigate.ingest.format import Source
 from investigate.ingest.plan import Options
-from investigate.ingest.read import ReadTask, SourceReport, SourceTask, read_task
+from investigate.ingest.read import ReadTask, SourceTask, read_task
+from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.store.catalog import connect_for_reading
 from investigate.store.compute import Engine, LocalLease
@@ -449,3 +450,13 @@ def test_times_to_the_nanosecond(workspace: Workspace, logs: Path) -> None:
     pq.write_table(pa.table(columns | {"at": pa.array([2**40] * 3, pa.timestamp("s"))}), logs / "a.parquet")
     (report,) = run(workspace, logs)
     assert "out of range" in str(report.error)
+
+
+def test_a_report_names_the_columns_that_stayed_empty(workspace: Workspace, logs: Path) -> None:
+    path = write(logs / "a.jsonl", [chat("one", reward=1.0), chat("two")])
+    other = write(logs / "b.jsonl", [chat("three")])
+    first, second = sorted(run(workspace, path, other), key=lambda report: report.source)
+    assert "reward" not in first.empty
+    assert {"labels", "training_step"} <= set(first.empty)
+    assert set(second.empty) == {*first.empty, "reward"}
+    assert [report.empty for report in run(workspace, path)] == [[]]  # of no new episode there is nothing to say

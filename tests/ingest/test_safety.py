@@ -24,7 +24,7 @@ from investigate.ingest import format as format_module
 from investigate.ingest import json_stream, unpack, zip_members
 from investigate.ingest.files import walk
 from investigate.ingest.plan import Options
-from investigate.ingest.read import SourceReport
+from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.store.compute import Engine
 from investigate.store.reader import open_reader

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from investigate.ingest.files import walk
 from investigate.ingest.plan import Options, count_tasks, group, plan
-from investigate.ingest.read import ReadTask, SourceReport, SourceTask, read_task
+from investigate.ingest.read import ReadTask, SourceTask, read_task
+from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.store.compute import Engine, IdLease, LocalLease, run_tasks
 from investigate.store.reader import open_reader
@@ -269,6 +270,15 @@ def test_a_grown_file_is_read_from_where_it_stopped(tmp_path: Path, fresh: Calla
             assert run(changed, path, second).bytes == path.stat().st_size
             shutil.rmtree(changed.root)
             write(path, more)
+
+
+def test_a_column_is_empty_where_it_is_in_every_part(tmp_path: Path, fresh: Callable[[], Workspace], run: Run) -> None:
+    lines = [chat(str(i), **({"reward": 1.0} if i == place else {})) for place in (0, 99) for i in range(100)]
+    for chosen in (lines[:100], lines[100:], lines[1:100]):
+        path = write(tmp_path / "a.jsonl", chosen)
+        whole, parts = run(fresh(), path), run(fresh(), path, 500)
+        assert parts.empty == whole.empty
+        assert ("reward" in whole.empty) == (chosen == lines[1:100])
 
 
 def test_numbers_taken_out_of_turn_are_not_given_again(

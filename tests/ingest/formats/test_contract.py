@@ -15,7 +15,7 @@ import zstandard
 from investigate.ingest.detect import detect, detect_source, format_names, get_format
 from investigate.ingest.files import walk
 from investigate.ingest.format import Source
-from investigate.ingest.read import SourceReport
+from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.ingest.unpack import plain
 from investigate.store.compute import Engine

@@ -1,0 +1,43 @@
+"""Which episodes are marked as logged twice, from planted digests and identities."""
+
+from pathlib import Path
+
+import pytest
+from investigate.store.duplicates import find_duplicates
+from investigate.store.shards import ShardRows
+from investigate.store.types import Episode
+from investigate.store.workspace import create_workspace
+from investigate.store.writer import Commit, open_writer
+
+Planted = list[tuple[str, str, str | None]]
+"""(source, digest, identity); their ids count from 1."""
+
+
+def marked(tmp_path: Path, episodes: Planted) -> dict[int, int]:
+    workspace = create_workspace(tmp_path / "ws")
+    rows = ShardRows()
+    for number, (source, digest, identity) in enumerate(episodes, 1):
+        episode = Episode(source, str(number), digest, identity=identity)
+        assigned = {"uid": f"{number:x}", "revision": 0, "n_messages": 0, "n_parts": 0, "n_chars": 0}
+        rows.add_episode(episode, format="chat", episode_id=number, **assigned)
+    with open_writer(workspace) as writer:
+        writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
+    return dict(find_duplicates(workspace))
+
+
+@pytest.mark.parametrize(
+    ("episodes", "expected"),
+    [
+        ([("a", "d1", None), ("a", "d2", None), ("a", "d3", "i")], {}),
+        ([("a", "d1", None), ("a", "d2", None), ("a", "d1", None)], {3: 1}),
+        ([("a", "d1", "i"), ("b", "d2", "i")], {2: 1}),
+        # the original is the first by source, whatever its id
+        ([("b", "d1", None), ("a", "d1", None)], {1: 2}),
+        # 1 and 2 share an identity, 2 and 3 their bytes, 3 and 4 another identity: one run, logged four times
+        ([("a", "d1", "i"), ("a", "d2", "i"), ("a", "d2", "j"), ("a", "d3", "j")], {2: 1, 3: 1, 4: 1}),
+        # the same chain with its links in the other order
+        ([("a", "d3", "j"), ("a", "d1", "i"), ("a", "d2", "j"), ("a", "d2", "i")], {2: 1, 3: 1, 4: 1}),
+    ],
+)
+def test_episodes_that_were_logged_twice(tmp_path: Path, episodes: Planted, expected: dict[int, int]) -> None:
+    assert marked(tmp_path, episodes) == expected
