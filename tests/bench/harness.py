@@ -111,10 +111,14 @@ def investigate(*arguments: str | Path) -> list[str]:
 
 
 def run(command: Sequence[str], **environment: str) -> Process:
-    """Run a process to its end. Raises Failed where it fails."""
+    """Run a process to its end. Raises Failed where it fails.
+
+    It may keep compiled modules, which the peers, installed by pip, have as well.
+    """
     os.sync()  # What earlier runs wrote is not to be written in this one's time.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    done = subprocess.run(command, capture_output=True, text=True, env={**inherited, **environment})
     seconds = time.perf_counter() - began
     if done.returncode:
         raise Failed(f"{Path(command[0]).name} ended with {done.returncode}: {done.stderr.strip()[-600:]}")
