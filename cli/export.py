@@ -42,14 +42,16 @@ def command(
     if to not in writers:
         raise UsageError(f"--format knows {', '.join(FORMATS)}; not {to!r}.")
     with open_reader(open_workspace(workspace)) as reader:
+        if sum(map(bool, (episodes, where, source))) > 1:
+            raise UsageError("Choose episodes in one way: EPISODE…, --where SQL or --from -.")
         everything = not (episodes or where or source)
         ids = reader.select_ids() if everything else selected_ids(reader, episodes or None, where, source)
         if not ids:
             raise UsageError("There is no episode to export; see `investigate ingest`.")
         n_written = writers[to](reader, ids, output)
-    said = f"{n_written:,} episodes are in {output}"
-    if n_written < len(ids):
-        said += f"; {len(ids) - n_written:,} were copies of them"
+    said = f"{n_written:,} {'episode is' if n_written == 1 else 'episodes are'} in {output}"
+    if n_copies := len(ids) - n_written:
+        said += f"; {n_copies:,} {'was a copy' if n_copies == 1 else 'were copies'} of them"
     if to == "scout":
         said += f"; open them with `scout view --no-trust-content -T {output}`"
     say(said + ".")

@@ -47,23 +47,27 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Store log files: evaluations, agents, RL rollouts, chats. Running it again adds only what is new."""
-    from ..store.compute import prepare
-
-    if engine == "local" and jobs != 1:
-        prepare("investigate.ingest.read")
     from ..ingest.files import walk
-    from ..store.workspace import create_workspace
-    from .ingest_report import Report, print_formats
-    from .output import say
+    from ..store.errors import InputError
 
     if format_name == "list":
+        from .ingest_report import print_formats
+
         print_formats(as_json)
         return
+    files = list(walk(_given(paths)))
+    if engine == "local" and jobs != 1:
+        _prepare(workspace, files, anew=again or (format_name or mapping or tokenizer) is not None)
+    from ..store.workspace import create_workspace
+    from .ingest_report import Report
+
     options = _options(format_name, mapping, tokenizer, again)
     where = _engine(engine, address, jobs)
-    files = list(walk(_given(paths)))
-    if not files:
-        say(f"There are no files below {', '.join(_given(paths))}.")
+    if not files and not follow:
+        raise InputError(
+            f"There are no files below {', '.join(_given(paths))}; name logs, or follow a folder in which some will be "
+            "with --follow."
+        )
     opened = create_workspace(workspace)
     report = Report(as_json)
     report.print(_ingest(opened, files, options, where, no_index), opened)
@@ -71,6 +75,26 @@ def command(
         _follow(opened, _given(paths), options, where, no_index, report, interval)
     if report.failed & {file.name for file in files if file.named} or (files and len(report.failed) >= len(files)):
         raise typer.Exit(1)
+
+
+def _prepare(workspace: Path | None, files: list[Named], anew: bool) -> None:
+    """Begin to start readers where some file is not as the workspace knows it: they take a while to start, beside what
+    is done here, and a reading that finds nothing new needs none."""
+    from ..store.catalog import known_files
+    from ..store.compute import prepare
+    from ..store.workspace import locate, open_workspace
+
+    there = (locate(workspace) / "format_version").exists()
+    known = known_files(open_workspace(workspace).catalog_path) if there and not anew else {}
+    if any(_has_changed(file, known) for file in files):
+        prepare("investigate.ingest.read")
+
+
+def _has_changed(file: Named, known: dict[str, tuple[int, int]]) -> bool:
+    try:
+        return known.get(file.name) != file.state()
+    except OSError:  # no reader is needed to say that it cannot be read
+        return False
 
 
 def _given(paths: list[str] | None) -> list[str]:

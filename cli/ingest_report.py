@@ -14,12 +14,21 @@ from typing import Any, Final
 from ..ingest.report import SourceReport
 from ..store.workspace import Workspace
 from .output import print_json, print_table, say
+from .words import counted
 
-_COUNTS: Final = ("episodes", "messages", "parts", "calls", "skipped", "unchanged", "bytes")
+_COUNTS: Final = ("episodes", "skipped", "unchanged", "messages", "parts", "calls", "bytes")
+"""Those that matter most stand first: a narrow screen has no room for the others."""
 _MOST_SOURCES: Final = 20
 """A longer table is one line per format; `investigate sources` has them all."""
 _MOST_REASONS: Final = 10
 _MOST_FORMATS: Final = 3
+_MOST_NAMES: Final = 6
+_TYPES: Final = {
+    "reward": "a finite number",
+    "success": "true or false",
+    "training_step": "a whole number",
+    "started_at": "a time in ISO 8601",
+}
 
 
 class Report:
@@ -40,8 +49,7 @@ class Report:
                 total[name] += getattr(report, name)
             seconds += report.seconds
             (failed if report.error else read).append(report)
-            if report.removed:
-                say(f"{report.removed} episodes are no longer in {report.source}, and no longer count.")
+            _say_what_is_gone(report)
             if self._as_json:
                 print_json([asdict(report)])
         self.failed = {report.source for report in failed}
@@ -50,8 +58,12 @@ class Report:
         else:
             _print_table([*read, *(report for report in failed if report.episodes)], total)
         _say_what_was_skipped(workspace, {report.source for report in read + failed if report.skipped})
+        _say_what_did_not_fit(read + failed)
         if not self._as_json:
             _say_what_is_empty([report for report in read if report.episodes])
+        if nothing := [report.source for report in read if report.holds_nothing()]:
+            hold = "holds" if len(nothing) == 1 else "hold"
+            say(f"{counted(len(nothing), 'file')} {hold} no episode: {_names(nothing)}.")
         _say_what_failed(failed)
 
     def print_news(self, reports: Iterable[SourceReport]) -> None:
@@ -59,11 +71,12 @@ class Report:
         for report in reports:
             if not (report.episodes or report.removed or (report.error and report.source not in self.failed)):
                 continue
+            _say_what_is_gone(report)
             if self._as_json:
                 print_json([asdict(report)])
             elif report.error:
                 say(report.error)
-            else:
+            elif report.episodes:
                 say(f"{report.episodes} new in {report.source}.")
             if report.error:
                 self.failed.add(report.source)
@@ -126,9 +139,9 @@ def _say_what_was_skipped(workspace: Workspace, sources: set[str]) -> None:
     for row in rows[:_MOST_REASONS]:
         where = _short(row["source"]) + (f" at byte {row['place']}" if row["n"] == 1 and row["place"] >= 0 else "")
         more = f" and {row['files'] - 1} more" if row["files"] > 1 else ""
-        say(f"Skipped {row['n']} record{'' if row['n'] == 1 else 's'}: {row['reason']} ({where}{more}).")
+        say(f"Skipped {counted(row['n'], 'record')}: {row['reason']} ({where}{more}).")
     if len(rows) > _MOST_REASONS:
-        say(f"… and {len(rows) - _MOST_REASONS} more reasons.")
+        say(f"… and {counted(len(rows) - _MOST_REASONS, 'more reason')}.")
     if rows:
         say("`investigate sql 'FROM skipped'` has every one.")
 
@@ -159,7 +172,36 @@ def _say_what_failed(failed: list[SourceReport]) -> None:
             for report in reports:
                 say(str(report.error))
             continue
-        names = Counter(Path(report.source).name for report in reports)
-        some = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in names.most_common(6))
-        more = f" and {len(names) - 6} more names" if len(names) > 6 else ""
-        say(f"Each of {len(reports)} files {reason.removeprefix('… ').rstrip('.')}: {some}{more}.")
+        some = _names([report.source for report in reports])
+        say(f"Each of {len(reports)} files {reason.removeprefix('… ').rstrip('.')}: {some}.")
+    if failed:
+        say("`investigate sources --unread` lists what could not be read.")
+
+
+def _names(sources: list[str]) -> str:
+    """What the files are called, the most frequent first."""
+    names = Counter(Path(source).name for source in sources)
+    some = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in names.most_common(_MOST_NAMES))
+    return some + (f" and {counted(len(names) - _MOST_NAMES, 'more name')}" if len(names) > _MOST_NAMES else "")
+
+
+def _say_what_is_gone(report: SourceReport) -> None:
+    if report.removed:
+        are, counts = ("is", "counts") if report.removed == 1 else ("are", "count")
+        say(f"{counted(report.removed, 'episode')} {are} no longer in {report.source}, and no longer {counts}.")
+
+
+def _say_what_did_not_fit(reports: list[SourceReport]) -> None:
+    """Values that were mapped to a column which cannot hold them."""
+    values: Counter[str] = Counter()
+    unfit: Counter[str] = Counter()
+    for report in reports:
+        values.update(report.values)
+        unfit.update(report.unfit)
+    for fact, n in sorted(unfit.items()):
+        if n:
+            what = _TYPES.get(fact, "a short text")
+            say(
+                f"{fact}: {n} of {counted(values[fact], 'value')} {'is' if n == 1 else 'are'} not {what}; "
+                f"{'it is' if n == 1 else 'they are'} in `metadata`."
+            )

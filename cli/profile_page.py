@@ -26,11 +26,18 @@ _STYLE = (
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 2.4rem 0 .3rem }
 .note { opacity: .75; font-size: .9rem; max-width: 46rem; margin: .3rem 0 }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: .85rem; margin: .6rem 0 }
+.wide { overflow-x: auto } details .wide { max-height: 34rem; overflow-y: auto }
+details th { position: sticky; top: 0; background: Canvas } @media print { details .wide { max-height: none } }
+table { border-collapse: collapse; font-size: .85rem; margin: .6rem 0 }
 td, th { padding: .15rem .9rem .15rem 0; text-align: left; vertical-align: top; overflow-wrap: break-word }
 th { border-bottom: 1px solid #8886; font-weight: 600; white-space: nowrap }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
-.heat { text-align: right; padding: .15rem .5rem } nav { font-size: .9rem }
+.grid { font-size: .75rem } .grid td, .grid th { padding: .15rem .25rem; text-align: right; white-space: nowrap }
+.grid :is(td, th):first-child { position: sticky; left: 0; background: Canvas; text-align: left }
+.grid th:not(:first-child) { writing-mode: vertical-rl; vertical-align: bottom; text-align: left }
+.grid td { font-variant-numeric: tabular-nums }
+@media (max-width: 52rem) { .grid { font-size: .6rem } .grid td, .grid th { padding: .15rem .1rem } }
+nav { font-size: .9rem }
 nav a { margin-right: .8rem; color: inherit }
 summary { cursor: pointer; font-size: .9rem; opacity: .75 }
 """
@@ -66,11 +73,12 @@ def _section(section: Section, tables: Mapping[str, Rows]) -> str:
     said = _CODE.sub(r"<code>\1</code>", escape(section.note))
     note = f'<p class="note">{said}</p>' if said else ""
     drawn = _PLOTS[section.name](tables) if section.name in _PLOTS else ""
-    table = "" if section.name in _PLOT_ONLY else _table(section)
+    table = "" if section.name in _PLOT_ONLY else _table(section, opened=not drawn)
     return f'<h2 id="{section.name}">{escape(section.title)}</h2>{note}{drawn}{table}'
 
 
-def _table(section: Section) -> str:
+def _table(section: Section, opened: bool) -> str:
+    """Many rows in a frame that scrolls: open, or folded where a plot above says the same."""
     numbers = [' class="number"' if name in section.right else "" for name in section.columns]
     head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(section.columns, numbers, strict=True))
     rows = "".join(
@@ -81,7 +89,7 @@ def _table(section: Section) -> str:
     more = f'<p class="note">{left_out} more rows: <code>--json</code> has them.</p>' if left_out > 0 else ""
     table = f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>{more}'
     if len(section.rows) > _OPEN_ROWS:
-        return f"<details><summary>{len(section.rows)} rows</summary>{table}</details>"
+        return f"<details{' open' * opened}><summary>{len(section.rows)} rows</summary>{table}</details>"
     return table
 
 
@@ -90,17 +98,25 @@ def _text(value: str) -> str:
 
 
 def _missing(tables: Mapping[str, Rows]) -> str:
-    """A grid: column by format, the darker the emptier."""
+    """A grid: format by column, the darker the emptier."""
     rows = tables["missing"]
-    formats = list(dict.fromkeys(row["format"] for row in rows))
-    head = "".join(f'<th class="number">{_text(name or "all")}</th>' for name in formats)
-    by_column: dict[str, list[str]] = {}
+    head = "".join(f"<th>{escape(name)}</th>" for name in dict.fromkeys(row["column"] for row in rows))
+    by_format: dict[str, list[str]] = {}
     for row in rows:
-        by_column.setdefault(row["column"], []).append(
-            f'<td class="heat" style="background:rgba(181,71,31,{0.55 * row["share"]:.2f})">{share(row["share"])}</td>'
+        by_format.setdefault(row["format"] or "all", []).append(
+            f'<td title="{escape(row["column"])}: {share(row["share"])} of {row["n"]}" '
+            f'style="background:rgba(181,71,31,{0.55 * row["share"]:.2f})">{_percent(row["share"])}</td>'
         )
-    body = "".join(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>" for name, cells in by_column.items())
-    return f'<div class="wide"><table><tr><th>column</th>{head}</tr>{body}</table></div>'
+    body = "".join(f"<tr><td>{_text(name)}</td>{''.join(cells)}</tr>" for name, cells in by_format.items())
+    return f'<div class="wide"><table class="grid"><tr><th>empty, in %</th>{head}</tr>{body}</table></div>'
+
+
+def _percent(value: float) -> str:
+    """Whole percents, without the sign; what is not zero never looks like zero, nor what is not all like all."""
+    percent = 100 * value
+    if 0 < percent < 1:
+        return "&lt;1"
+    return "&gt;99" if 99 < percent < 100 else f"{percent:.0f}"
 
 
 def _lengths(tables: Mapping[str, Rows]) -> str:

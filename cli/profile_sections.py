@@ -43,10 +43,8 @@ _EVERYTHING: Final = "(all)"
 
 def head_line(profile: Profile) -> str:
     """What every number of a profile is a number of."""
-    folded = {0: "no duplicates", 1: "1 duplicate folded"}.get(
-        profile.n_folded, f"{profile.n_folded} duplicates folded"
-    )
-    return f"{profile.n_episodes} distinct episodes; {folded}."
+    folded = {0: "no duplicates", 1: "1 duplicate folded"}.get(n := profile.n_folded, f"{n} duplicates folded")
+    return f"{profile.n_episodes} distinct episode{'s' * (profile.n_episodes != 1)}; {folded}."
 
 
 def sections(profile: Profile) -> list[Section]:
@@ -88,11 +86,16 @@ def _composition(rows: Rows) -> Section:
 
 def _duplicates(rows: Rows) -> Section:
     cells = [
-        (row["format"], row["reason"], row["place"], str(row["n"]), str(row["originals"]), str(row["most_copied"]))
+        (row["format"], row["reason"].removeprefix("same "), row["place"], str(row["n"]), str(row["originals"]),
+         str(row["other_model"]), str(row["most_copied"]))
         for row in rows
-    ]
-    note = "Folded: every other number counts equal episodes once, the first of them. `e.g.` has most copies."
-    columns = ("format", "why", "where", "folded", "of", "e.g.")
+    ]  # fmt: skip
+    note = (
+        "Folded: every other number counts equal episodes once, the fullest of them (among equals the first). `other "
+        "model`: folded ones that are logged under another model than the one that stands for them; "
+        f"{sum(row['shorter'] for row in rows)} have less text than it. `e.g.` has most copies."
+    )
+    columns = ("format", "same", "where", "folded", "of", "other model", "e.g.")
     return Section("duplicates", "Duplicates", note, columns, cells, columns[3:])
 
 
@@ -116,13 +119,24 @@ def _missing(rows: Rows) -> Section:
 
 def _names(rows: Rows) -> Section:
     cells = [
-        (row["name"], row["kind"], row["provenance"] or "(not said)", str(row["n"]), plain(row["mean"]),
-         "" if row["least"] is None else f"{plain(row['least'])}…{plain(row['most'])}")
+        (row["name"], row["kind"], row["provenance"] or "(not said)", str(row["known"]),
+         plain(row["mean"]) if row["numbers"] == row["known"] else "", _values(row))
         for row in rows
     ]  # fmt: skip
-    note = "Who says so is in `given by`. A score by a judge is a claim; a program's is a measurement."
-    columns = ("name", "kind", "given by", "n", "mean", "from")
+    note = (
+        "Who says so is in `given by`. A score by a judge is a claim; a program's is a measurement. `mean`: true and "
+        "yes are 1, false and no 0; none where some values are words, of which `values` has the commonest."
+    )
+    columns = ("name", "kind", "given by", "n", "mean", "values")
     return Section("names", "Scores, labels and verdicts", note, columns, cells, columns[3:5])
+
+
+def _values(row: Row) -> str:
+    """From the least to the most, or the commonest words with their shares."""
+    if row["numbers"] == row["known"]:
+        return "" if row["least"] is None else f"{plain(row['least'])}…{plain(row['most'])}"
+    said = [f"{shorten(one['value'], 24)} {share(one['n'] / row['known'])}" for one in row["commonest"]]
+    return ", ".join(said) + (", …" if row["distinct_values"] > len(said) else "")
 
 
 def _lengths(rows: Rows) -> Section:
@@ -273,15 +287,10 @@ def _faults(rows: Rows) -> Section:
 
 def _repeated(rows: Rows) -> Section:
     cells = [
-        (
-            of(row["episodes"], row["of_episodes"]),
-            row["environment"],
-            row["tool"],
-            plain(row["example"]),
-            shorten(row["text"], 80),
-        )
+        (of(row["episodes"], row["of_episodes"]), row["environment"], row["tool"], plain(row["example"]),
+         shorten(row["text"], 80))
         for row in rows
-    ]
+    ]  # fmt: skip
     note = (
         "Equal in three episodes or more: a dead service or a missing package answers everybody alike. A question "
         "that every episode gets is no fault."

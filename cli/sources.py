@@ -14,6 +14,8 @@ from .options import JsonOption, LimitOption, WorkspaceOption
 if TYPE_CHECKING:
     from ..store.reader import Reader
 
+_IS_UNREAD = "reason <> ''"
+"""An archive has no reason where its members are read in its place."""
 _COUNTED = ("episodes", "parts", "skipped")
 _OTHER_COLUMNS = 64
 """Characters of a line that are not the source's."""
@@ -22,28 +24,33 @@ _OTHER_COLUMNS = 64
 def command(
     workspace: WorkspaceOption = None,
     skipped: Annotated[bool, typer.Option("--skipped", help="Show why records were skipped, and where first.")] = False,
+    unread: Annotated[bool, typer.Option("--unread", help="Show the files that could not be read, and why.")] = False,
     empty: Annotated[bool, typer.Option("--empty", help="Show which columns stayed empty, by format.")] = False,
     limit: LimitOption = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List the files that were ingested. Those that are unfinished come first, then those with skipped records."""
+    """List the files that were ingested. Those not read to their end come first, then those with skipped records."""
     from ..store.errors import UsageError
     from ..store.reader import open_reader
     from ..store.workspace import open_workspace
 
-    if skipped and empty:
-        raise UsageError("Ask for --skipped or for --empty, not for both.")
+    if skipped + empty + unread > 1:
+        raise UsageError("Ask for one of --skipped, --unread and --empty.")
     with open_reader(open_workspace(workspace)) as reader:
         if skipped:
             _print_skipped(_skipped_rows(reader), limit, as_json)
+        elif unread:
+            _print_unread(_unread_rows(reader), limit, as_json)
         elif empty:
             _print_empty(_empty_rows(reader), limit, as_json)
         else:
             _print_sources(_source_rows(reader), limit, as_json)
+            _say_what_is_unread(len(_unread_rows(reader)))
 
 
 def _source_rows(reader: Reader) -> list[dict[str, Any]]:
-    """The ``sources`` view, with the columns of ``episodes`` that are empty in all of a source's episodes."""
+    """The ``sources`` view, with the columns of ``episodes`` that are empty in all of a source's episodes, and why it
+    could not be read this time, or NULL."""
     from ..analysis.text.profile import is_empty
     from ..store.schemas import OPTIONAL_COLUMNS
 
@@ -51,10 +58,15 @@ def _source_rows(reader: Reader) -> list[dict[str, Any]]:
     listed = ", ".join(f"CASE WHEN n.{name} THEN '{name}' END" for name in OPTIONAL_COLUMNS)
     return reader.rows(
         f"""SELECT s.*, CASE WHEN n.source IS NULL THEN [] ELSE list_filter([{listed}], lambda x: x IS NOT NULL) END
-                   AS empty
+                   AS empty, u.reason AS unread
             FROM sources s LEFT JOIN (SELECT source, {always} FROM episodes GROUP BY source) n ON n.source = s.source
-            ORDER BY s.done, s.skipped > 0 DESC, s.source"""
+            LEFT JOIN unread u ON u.source = s.source AND {_IS_UNREAD}
+            ORDER BY s.done AND u.reason IS NULL, s.skipped > 0 DESC, s.source"""
     )
+
+
+def _unread_rows(reader: Reader) -> list[dict[str, Any]]:
+    return reader.rows(f"SELECT source, bytes, reason FROM unread WHERE {_IS_UNREAD} ORDER BY source")
 
 
 def _skipped_rows(reader: Reader) -> list[dict[str, Any]]:
@@ -82,6 +94,7 @@ def _empty_rows(reader: Reader) -> list[dict[str, Any]]:
 
 def _print_sources(rows: Sequence[dict[str, Any]], limit: int, as_json: bool) -> None:
     from .output import print_json, print_table, say
+    from .words import counted
 
     if as_json:
         print_json(rows[:limit])
@@ -89,8 +102,12 @@ def _print_sources(rows: Sequence[dict[str, Any]], limit: int, as_json: bool) ->
         columns = ("source", "format", *_COUNTED, "bytes", "when")
         print_table(columns, _source_cells(rows, limit), right=(*_COUNTED, "bytes"))
     totals = {name: sum(row[name] for row in rows) for name in _COUNTED}
-    unfinished = sum(not row["done"] for row in rows)
-    say(f"{len(rows)} sources: {', '.join(f'{n} {name}' for name, n in totals.items())}.")
+    unfinished = sum(not row["done"] and row["unread"] is None for row in rows)
+    if not rows:
+        say("Nothing is stored yet; `investigate ingest PATH` reads logs.")
+        return
+    counts = (counted(totals["episodes"], "episode"), counted(totals["parts"], "part"), f"{totals['skipped']} skipped")
+    say(f"{counted(len(rows), 'source')}: {', '.join(counts)}.")
     if unfinished:
         say(f"{unfinished} of them unfinished: run the same `investigate ingest` again to go on.")
     if totals["skipped"] and not as_json:
@@ -108,8 +125,32 @@ def _source_cells(rows: Sequence[dict[str, Any]], limit: int) -> list[list[Any]]
         size = _size(row["bytes"]) if rounded else row["bytes"]
         when = _age(row["ingested_at"], now) if rounded else row["ingested_at"]
         counts = [row[name] for name in _COUNTED]
-        cells.append([shorten(row["source"]), row["format"], *counts, size, when if row["done"] else "unfinished"])
+        state = row["unread"] or (when if row["done"] else "unfinished")
+        cells.append([shorten(row["source"]), row["format"], *counts, size, state])
     return cells
+
+
+def _print_unread(rows: Sequence[dict[str, Any]], limit: int, as_json: bool) -> None:
+    from .output import print_json, print_table, say
+
+    if as_json:
+        print_json(rows[:limit])
+    elif rows:
+        shorten = _shortener(rows)
+        # The reason names its file, which stands beside it.
+        cells = [(shorten(row["source"]), row["reason"].replace(row["source"], "…")) for row in rows[:limit]]
+        print_table(("source", "reason"), cells)
+    if not rows:
+        say("Every file could be read.")
+    _say_rest(len(rows), limit, "files")
+
+
+def _say_what_is_unread(n: int) -> None:
+    from .output import say
+    from .words import counted
+
+    if n:
+        say(f"{counted(n, 'file')} could not be read: `investigate sources --unread` shows why.")
 
 
 def _print_skipped(rows: Sequence[dict[str, Any]], limit: int, as_json: bool) -> None:

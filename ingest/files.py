@@ -52,7 +52,8 @@ class Named:
 
 
 def walk(paths: Sequence[Path | str]) -> Iterator[Named]:
-    """The files below the paths or URIs, in order, each once; not those of workspaces and version control."""
+    """The files below the paths or URIs, in order, each once; not those of workspaces and version control. Raises
+    InputError for a path that is not there, and for one that is a workspace."""
     seen = set()
     for given in paths:
         if is_uri(str(given)):
@@ -64,6 +65,8 @@ def walk(paths: Sequence[Path | str]) -> Iterator[Named]:
             raise InputError(f"There is no {path}, or you may not read it; check the path.")
         if not os.path.isdir(path) and not os.path.isfile(path):
             raise InputError(f"{path} is neither a file nor a folder; give one of those.")
+        if is_workspace(path):
+            raise InputError(f"{path} is a workspace, which holds what was ingested; name the logs, not the workspace.")
         files = _files_below(path) if os.path.isdir(path) else [path]
         for file in files:
             real = Path(os.path.realpath(file))
@@ -73,10 +76,13 @@ def walk(paths: Sequence[Path | str]) -> Iterator[Named]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    if is_workspace(folder):
-        return
+    """The files, and the folders that may not be looked into: who reads those says so."""
     closed: list[Path] = []
     for top, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+        if not os.access(top, os.X_OK):  # its names can be listed, but nothing in it can be opened
+            closed.append(Path(top))
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if name != ".git" and not is_workspace(Path(top, name)))
         for name in sorted(files):
             path = Path(top, name)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..store.types import Call, Episode
+from .facts import path_facts
 from .format import dumps
 from .inspect_events import RawMessages, further_messages, model_events, retry_messages, scorer_models
 from .inspect_messages import Attachments, to_message
@@ -65,6 +66,7 @@ def to_episode(sample: dict[str, Any], log: dict[str, Any], source: str, record:
         started_at=sample.get("started_at") or spec.get("created"),
         metadata=_metadata(sample, log, score_facts(scores, said), attachments),
         identity=f"inspect:{sample['uuid']}" if sample.get("uuid") else None,
+        **path_facts(source),
     )
 
 

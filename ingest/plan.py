@@ -60,21 +60,25 @@ def plan(
     unread: dict[str, Unread] | None = None,
 ) -> SourceTask | SourceReport | None:
     """What to read of a file; None when it is as it was, a report when it cannot be read. The ``reader`` is of where
-    its ``state`` is from; a file that no format knows is put among the ``unread``, where it is not looked at again."""
+    its ``state`` is from. A file that cannot be read is put among the ``unread``; one that no format knows is there not
+    looked at again."""
     name = file.name
+    unread = {} if unread is None else unread
+    n_bytes = mtime_ns = 0
     try:
         n_bytes, mtime_ns = file.state()
         asked = options.as_text()
-        if state and state.done and not options.again and options.format_name in (None, state.format):
-            as_before = asked in ("", state.options)
-            if as_before and (state.bytes, state.mtime_ns) == (n_bytes, mtime_ns):
-                return None
+        as_it_was = is_stored(state, n_bytes, mtime_ns) and not options.again
+        if state and as_it_was and options.format_name in (None, state.format) and asked in ("", state.options):
+            return None
+        if os.path.isdir(file.path):  # it can be listed at most
+            raise InputError(f"Cannot look into {name}; check the folder's permissions.")
         asked = asked or (state.options if state else "")
         source = _source(file, n_bytes, asked)
         # What was seen when nothing but half a line was there is looked at again.
         chosen = options.format_name or (state.format if reader and state and _has_episodes(reader, name) else None)
         if chosen is None:
-            chosen = _detect(source, n_bytes, mtime_ns, {} if unread is None else unread, options.again)
+            chosen = _detect(source, n_bytes, mtime_ns, unread.get(name), options.again)
         else:
             read_head(source)  # raises for what must not be read
         fresh = SourceState(name, chosen, n_bytes, mtime_ns, options=asked)
@@ -85,21 +89,26 @@ def plan(
             again = options.again or state.options != asked
             task = _plan_again(reader, source, state, fresh, not packed and not again, again)
         return task if packed or fresh.bytes - task.source.start <= PART_BYTES else _shared(task)
-    except InputError as error:
-        return SourceReport(name, None, error=str(error))
-    except OSError as error:
-        return SourceReport(name, None, error=f"Cannot read {name}: {error.strerror}; check its permissions.")
-
-
-def _detect(source: Source, n_bytes: int, mtime_ns: int, unread: dict[str, Unread], again: bool) -> str:
-    known = unread.get(source.name)
-    if known and not again and (known.bytes, known.mtime_ns, known.edition) == (n_bytes, mtime_ns, edition()):
-        raise InputError(known.reason)
-    try:
-        return detect_source(source)
     except UnknownFormatError as error:
-        unread[source.name] = Unread(source.name, n_bytes, mtime_ns, edition(), str(error))
-        raise
+        reason, asked_formats = str(error), edition()
+    except InputError as error:
+        reason, asked_formats = str(error), ""
+    except OSError as error:
+        reason, asked_formats = f"Cannot read {name}: {error.strerror}; check its permissions.", ""
+    if not is_stored(state, n_bytes, mtime_ns):
+        unread[name] = Unread(name, n_bytes, mtime_ns, asked_formats, reason)
+    return SourceReport(name, None, error=reason)
+
+
+def is_stored(state: SourceState | None, n_bytes: int, mtime_ns: int) -> bool:
+    """Is what a file holds, as it is now, in the workspace?"""
+    return bool(state and state.done and (state.bytes, state.mtime_ns) == (n_bytes, mtime_ns))
+
+
+def _detect(source: Source, n_bytes: int, mtime_ns: int, known: Unread | None, again: bool) -> str:
+    if known and not again and (known.bytes, known.mtime_ns, known.edition) == (n_bytes, mtime_ns, edition()):
+        raise UnknownFormatError(known.reason)
+    return detect_source(source)
 
 
 def _has_episodes(reader: Reader, source: str) -> bool:
@@ -129,7 +138,7 @@ def _plan_again(
         "ORDER BY try_cast(split_part(record, '/', 1) AS BIGINT), episode_id",
         [state.source],
     )
-    skipped = reader.rows("SELECT record, byte_offset FROM skipped WHERE source = ?", [state.source])
+    skipped = reader.rows("SELECT record, byte_offset, reason FROM skipped WHERE source = ?", [state.source])
     grown = (
         grows
         and (state.format, state.options) == (fresh.format, fresh.options)
@@ -147,7 +156,7 @@ def _plan_again(
         replace(fresh, boundary=state.boundary if grown else ""),
         {row.pop("record"): Stored(**row) for row in rows},
         dict(before),
-        frozenset((row["record"], row["byte_offset"]) for row in skipped),
+        frozenset((row["record"], row["byte_offset"], row["reason"]) for row in skipped),
         again,
     )
 

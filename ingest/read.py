@@ -18,8 +18,8 @@ from typing import Final
 from ..store.compute import IdLease
 from ..store.errors import InputError
 from ..store.shards import Shard, ShardRows
-from ..store.types import Episode, Skipped
-from ..store.writer import SourceState
+from ..store.types import Episode, Skipped, without_surrogates
+from ..store.writer import Place, SourceState
 from .detect import get_format
 from .format import Item, Position, Source
 from .report import SourceReport
@@ -39,7 +39,8 @@ class SourceTask:
     stored: dict[str, Stored] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     """Digest → how many records before ``source.start`` have it."""
-    skipped: frozenset[tuple[str, int]] = frozenset()
+    skipped: frozenset[tuple[str, int, str]] = frozenset()
+    """(record, byte offset, reason) of what earlier runs could not read."""
     again: bool = False
     """Store what equal bytes are read as now, where that differs from what is stored."""
     shared: bool = False
@@ -66,8 +67,8 @@ class Batch:
     reports: list[SourceReport]
     """Of the sources that this batch completes."""
     retired: list[tuple[int, int]]
-    mended: list[tuple[str, str, int]]
-    skipped: list[tuple[str, str, int]]
+    mended: list[Place]
+    skipped: list[Place]
     next_id: int
     task: ReadTask
     ended: bool
@@ -105,8 +106,8 @@ class _Gathered:
         self.states: dict[str, SourceState] = {}
         self.reports: list[SourceReport] = []
         self.retired: list[tuple[int, int]] = []
-        self.mended: list[tuple[str, str, int]] = []
-        self.skipped: list[tuple[str, str, int]] = []
+        self.mended: list[Place] = []
+        self.skipped: list[Place] = []
 
     def full(self) -> bool:
         return self.rows.n_chars >= FLUSH_CHARS or self.rows.n_rows >= FLUSH_ROWS
@@ -171,12 +172,14 @@ class _Reading:
         self.task, self.gathered, self.report, self.lease = task, gathered, report, lease
         self.seen: Counter[str] = Counter(task.seen)
         self.uids = {stored.uid for stored in task.stored.values()}
-        self.skipped_at: dict[str, list[int]] = {}
+        self.skipped_at: dict[str, list[tuple[int, str]]] = {}
         self.broken: set[str] = set()
         """Records that are skipped now; what was read of them before stays."""
-        for record, offset in task.skipped:
-            if not _is_before(record, task.source.first_record):
-                self.skipped_at.setdefault(record, []).append(offset)
+        for record, offset, reason in task.skipped:
+            if _is_before(record, task.source.first_record):
+                report.still_skipped += 1
+            else:
+                self.skipped_at.setdefault(record, []).append((offset, reason))
         self.before = StoredContent(gathered.task.root, task.stored.values()) if task.again else None
         self.left = dict(task.stored)
         """Stored records that have not come up again."""
@@ -200,20 +203,22 @@ class _Reading:
             if record.split("/")[0] not in self.broken:
                 self.gathered.retired.append((stored.episode_id, stored.revision))
                 self.report.removed += 1
-        for record, offsets in self.skipped_at.items():
-            self._mend(record, offsets)
+        for record, places in self.skipped_at.items():
+            self._mend(record, places)
 
     def _take_skipped(self, item: Skipped) -> None:
         self.left.pop(item.record, None)
         self.broken.add(item.record)
-        offsets = self.skipped_at.get(item.record, [])
-        if item.byte_offset in offsets:
-            offsets.remove(item.byte_offset)
-            if not offsets:
+        place = (item.byte_offset, without_surrogates(item.reason)[0])
+        places = self.skipped_at.get(item.record, [])
+        if place in places:
+            places.remove(place)
+            if not places:
                 del self.skipped_at[item.record]
+            self.report.still_skipped += 1
             return
         self.gathered.rows.add_skipped(item)
-        self.gathered.skipped.append((item.source, item.record, item.byte_offset))
+        self.gathered.skipped.append((item.source, item.record, *place))
         self.report.skipped += 1
 
     def _take_episode(self, item: Episode) -> None:
@@ -248,15 +253,15 @@ class _Reading:
             n_chars=sum(lengths),
         )
         self.gathered.next_id = max(self.gathered.next_id, episode_id + 1)
-        self.report.add_episode(item)
+        self.report.add_episode(item, self.task.source.columns)
 
     def _is_unchanged(self, stored: Stored, item: Episode) -> bool:
         if (stored.digest, stored.format) != (item.digest, self.task.state.format):
             return False
         return self.before is None or self.before.holds(stored.episode_id, item)
 
-    def _mend(self, record: str, offsets: list[int]) -> None:
-        self.gathered.mended += [(self.task.state.source, record, offset) for offset in offsets]
+    def _mend(self, record: str, places: list[tuple[int, str]]) -> None:
+        self.gathered.mended += [(self.task.state.source, record, *place) for place in places]
 
 
 def _is_before(record: str, line: int) -> bool:

@@ -5,13 +5,17 @@ Takes episodes as they are stored, or the reports of a source's parts; gives cou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..store.schemas import OPTIONAL_COLUMNS
 from ..store.types import Episode
+from .mapping import COLUMNS
 
-_COUNTS: Final = ("episodes", "messages", "parts", "calls", "skipped", "unchanged", "removed", "bytes", "seconds")
+_COUNTS: Final = (
+    *("episodes", "messages", "parts", "calls", "skipped", "still_skipped", "unchanged", "removed", "bytes", "seconds"),
+)
 
 
 @dataclass(slots=True)
@@ -27,19 +31,35 @@ class SourceReport:
     skipped: int = 0
     unchanged: int = 0
     removed: int = 0
+    still_skipped: int = 0
+    """Records that an earlier run skipped for the same reason."""
     bytes: int = 0
     seconds: float = 0.0
     empty: list[str] = field(default_factory=list)
     """Columns of ``episodes`` that say nothing of any of these."""
+    values: dict[str, int] = field(default_factory=dict)
+    """Of a mapping: how many of these episodes have a value for a column of ``episodes``, by its name."""
+    unfit: dict[str, int] = field(default_factory=dict)
+    """How many of those values the column cannot hold; they are in ``metadata``."""
     error: str | None = None
 
-    def add_episode(self, episode: Episode) -> None:
-        """Count an episode that was stored."""
+    def add_episode(self, episode: Episode, mapped: Sequence[tuple[str, str]] = ()) -> None:
+        """Count an episode that was stored, and was read by these pairs of (fact, column)."""
         self.empty = [name for name in self._unseen() if getattr(episode, name) in (None, {})]
         self.episodes += 1
         self.messages += len(episode.messages)
         self.parts += sum(len(message.parts) for message in episode.messages)
         self.calls += len(episode.calls)
+        of_log = [column for _, column in mapped]
+        for fact, column in mapped:
+            if fact not in COLUMNS:
+                continue
+            held = getattr(episode, fact) is not None
+            left = episode.metadata.get(column) is not None
+            # The path may have a step where the column has none; and another fact may be what the column cannot be.
+            unfit = left and (not held or of_log.count(column) == 1)
+            self.values[fact] = self.values.get(fact, 0) + (held or left)
+            self.unfit[fact] = self.unfit.get(fact, 0) + unfit
 
     def add(self, of_part: SourceReport) -> None:
         """Count what was done with the next part of the source."""
@@ -47,7 +67,14 @@ class SourceReport:
             self.empty = [name for name in self._unseen() if name in of_part.empty]
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(of_part, name))
+        for counts, more in ((self.values, of_part.values), (self.unfit, of_part.unfit)):
+            for fact, n in more.items():
+                counts[fact] = counts.get(fact, 0) + n
         self.error = of_part.error
+
+    def holds_nothing(self) -> bool:
+        """Was it read, and is there neither an episode in it nor a record that could not be read?"""
+        return self.error is None and not (self.episodes or self.unchanged or self.skipped or self.still_skipped)
 
     def _unseen(self) -> list[str]:
         """Columns that may still turn out to be empty."""

@@ -10,15 +10,16 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ..store.compute import Engine, run_tasks
 from ..store.errors import InputError, StoreError
 from ..store.reader import open_reader
-from ..store.writer import Commit, Writer
+from ..store.writer import Commit, SourceState, Unread, Writer
 from .detect import detect_zip, get_format
 from .files import Named, is_zip, members
-from .plan import Options, count_tasks, group, plan
+from .plan import Options, count_tasks, group, is_stored, plan
 from .read import Batch, SourceTask, read_task
 from .report import SourceReport
 from .sharing import Shared
@@ -35,31 +36,52 @@ def ingest(
     if options.format_name is not None:
         get_format(options.format_name)
     tasks: list[SourceTask] = []
-    for planned in _planned(writer, files, options):
+    states = writer.source_states()
+    for planned in _planned(writer, states, files, options):
         if isinstance(planned, SourceTask):
             tasks.append(planned)
         else:
             yield planned
     root = writer.workspace.root
+    reading = {task.state.source: task.state for task in tasks}
     shared = {task.state.source: Shared(root, task) for task in tasks if task.shared}
     if engine is None or engine == Engine():
         engine = Engine(min(os.cpu_count() or 1, count_tasks(tasks)))
-    for batch in run_tasks(read_task, group(root, tasks), first_id=writer.next_episode_id(), engine=engine):
+    # Readers take a while to start, and a cluster to reach.
+    batches = (
+        run_tasks(read_task, group(root, tasks), first_id=writer.next_episode_id(), engine=engine) if tasks else ()
+    )
+    for batch in batches:
         _check(root, batch)
         for ready in _ready(batch, shared):
-            writer.commit(Commit(ready.shards, ready.states, ready.retired, ready.mended, ready.skipped, ready.next_id))
+            unread = _unread(ready.reports, reading, states)
+            rows = (ready.shards, ready.states, ready.retired, ready.mended, ready.skipped)
+            writer.commit(Commit(*rows, ready.next_id, unread))
             yield from ready.reports
     writer.mark_duplicates()
 
 
-def _planned(writer: Writer, files: Iterable[Named], options: Options) -> Iterator[SourceTask | SourceReport]:
-    states = writer.source_states()
+def _unread(
+    reports: Iterable[SourceReport], reading: dict[str, SourceState], before: dict[str, SourceState]
+) -> list[Unread]:
+    """The files that could not be read, or not to their end; not those of which all is stored from another time."""
+    failed = [(reading[report.source], report.error) for report in reports if report.error]
+    return [
+        Unread(state.source, state.bytes, state.mtime_ns, "", reason)
+        for state, reason in failed
+        if not is_stored(before.get(state.source), state.bytes, state.mtime_ns)
+    ]
+
+
+def _planned(
+    writer: Writer, states: dict[str, SourceState], files: Iterable[Named], options: Options
+) -> Iterator[SourceTask | SourceReport]:
     known = writer.unread()
     unread = dict(known)
     with ExitStack() as opened:
         reader = opened.enter_context(open_reader(writer.workspace)) if states else None
-        rows = reader.rows("SELECT source, episodes FROM sources") if reader else []
-        counts = {row["source"]: row["episodes"] for row in rows}
+        rows = reader.rows("SELECT source, episodes, skipped FROM sources") if reader else []
+        counts = {row["source"]: (row["episodes"], row["skipped"]) for row in rows}
         waiting = deque(files)
         while waiting:
             file = waiting.popleft()
@@ -69,14 +91,22 @@ def _planned(writer: Writer, files: Iterable[Named], options: Options) -> Iterat
                 # Its members come in its place.
                 try:
                     waiting.extendleft(reversed(list(members(file))))
+                    reason = ""
                 except InputError as error:
-                    yield SourceReport(file.name, None, error=str(error))
+                    reason = str(error)
+                    yield SourceReport(file.name, None, error=reason)
+                if file.name in unread:
+                    unread[file.name] = replace(unread[file.name], reason=reason)
             elif planned is not None:
                 yield planned
             elif state is not None:
-                yield SourceReport(file.name, state.format, unchanged=counts[file.name], bytes=state.bytes)
-    if new := [file for name, file in unread.items() if file != known.get(name)]:
-        writer.remember_unread(new)
+                unread.pop(file.name, None)
+                n, skipped = counts[file.name]
+                yield SourceReport(file.name, state.format, unchanged=n, still_skipped=skipped, bytes=state.bytes)
+    new = [file for name, file in unread.items() if file != known.get(name)]
+    read = known.keys() - unread.keys()
+    if new or read:
+        writer.remember_unread(new, read)
 
 
 def _is_archive(file: Named, planned: SourceTask | SourceReport | None, options: Options) -> bool:

@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS retired (
     episode_id INTEGER NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (episode_id, revision)
 );
 CREATE TABLE IF NOT EXISTS mended (
-    source TEXT NOT NULL, record TEXT NOT NULL, byte_offset INTEGER NOT NULL, PRIMARY KEY (source, record, byte_offset)
+    source TEXT NOT NULL, record TEXT NOT NULL, byte_offset INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (source, record, byte_offset, reason)
 );
 CREATE TABLE IF NOT EXISTS duplicates (episode_id INTEGER PRIMARY KEY, duplicate_of INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS indexed (
@@ -45,7 +46,7 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS models (logged_name TEXT PRIMARY KEY, target TEXT NOT NULL);
 """
 
-SMALL_TABLES = ("source_states", "retired", "mended", "duplicates", "runs", "models")
+SMALL_TABLES = ("source_states", "unread", "retired", "mended", "duplicates", "runs", "models")
 """Copied into every reader's snapshot."""
 
 
@@ -109,6 +110,17 @@ def connect_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def known_files(path: Path) -> dict[str, tuple[int, int]]:
+    """Size in bytes and time of modification in ns of every file that was read to its end or could not be read, by
+    name: what looks the same from outside need not be read."""
+    with connect_for_reading(path) as connection:
+        rows = connection.execute(
+            "SELECT source, bytes, mtime_ns FROM unread "
+            "UNION ALL SELECT source, bytes, mtime_ns FROM source_states WHERE done"
+        )
+        return {source: (n_bytes, mtime_ns) for source, n_bytes, mtime_ns in rows}
 
 
 def _quote(path: Path) -> str:

@@ -114,6 +114,8 @@ def run_tasks(
             worker.terminate()
         for worker in workers:
             worker.join()
+        # Nobody takes the tasks that are left; without this, the process would wait at its end until somebody does.
+        todo.cancel_join_thread()
 
 
 @contextmanager

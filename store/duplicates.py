@@ -1,6 +1,6 @@
 """Which episodes were logged twice.
 
-Takes a workspace, gives pairs of episode and original. Knows digests and identities, not where they come from.
+Takes a workspace, gives pairs of episode and original. Knows digests, identities and lengths, not where they come from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .workspace import Workspace
 _REPEATED = """
 WITH keys AS (
     SELECT episode_id, digest, coalesce(identity, digest) AS identity, row_number() OVER (
-        ORDER BY source, try_cast(split_part(record, '/', 1) AS BIGINT), episode_id) - 1 AS place
+        ORDER BY n_chars DESC, source, try_cast(split_part(record, '/', 1) AS BIGINT), episode_id) - 1 AS place
     FROM episodes),
 counted AS (
     SELECT *, count(*) OVER (PARTITION BY digest) AS n_equal, count(*) OVER (PARTITION BY identity) AS n_same FROM keys)
@@ -25,8 +25,9 @@ FROM counted WHERE n_equal > 1 OR n_same > 1 ORDER BY place
 
 def find_duplicates(workspace: Workspace) -> list[tuple[int, int]]:
     """(episode_id, original) of every episode with the raw bytes or the identity of another, or of one that is itself
-    such a duplicate. The first is the original, by source and place within it: ids come in that order only where one
-    reader reads."""
+    such a duplicate. The fullest is the original: an identity may stand in one file with a summary, in another with the
+    whole run. Among equals it is the first by source and place within it: ids come in that order only where one reader
+    reads."""
     with open_reader(workspace) as reader:
         found = reader.table(_REPEATED)
     episode_ids = found["episode_id"].to_numpy()

@@ -25,11 +25,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import UsageError
+from .errors import InputError, UsageError
 from .export_messages import inspect_messages, openai_message
 from .reader import Reader
 from .schemas import TEXT
@@ -111,8 +112,6 @@ def export_parquet(reader: Reader, ids: Sequence[int], folder: Path) -> int:
 
 def export_duckdb(reader: Reader, ids: Sequence[int], path: Path) -> int:
     """A DuckDB file with the tables."""
-    import duckdb
-
     with _whole(path) as draft, duckdb.connect(str(draft)) as connection:
         for name in TABLES:
             for number, table in enumerate(_tables(reader, name, ids)):
@@ -125,7 +124,18 @@ def export_duckdb(reader: Reader, ids: Sequence[int], path: Path) -> int:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """A place beside the target that becomes the target when all went well, and else is gone."""
+    """A place beside the target that becomes the target when all went well, and else is gone. Raises UsageError where
+    the target exists, InputError where it cannot be written."""
+    try:
+        with _draft(target) as draft:
+            yield draft
+    except (OSError, duckdb.IOException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(f"Cannot write {target}: {reason}; choose another place with -o.") from None
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"There is {target} already, and nothing is overwritten; give another name with -o.")
     target.parent.mkdir(parents=True, exist_ok=True)

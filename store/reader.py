@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -40,7 +41,8 @@ _VIEWS = {
         FROM parts GROUP BY episode_id, message_index""",
     "skipped": """
         SELECT DISTINCT t.* FROM stored_skipped t WHERE NOT EXISTS (
-            FROM mended m WHERE m.source = t.source AND m.record = t.record AND m.byte_offset = t.byte_offset)""",
+            FROM mended m WHERE m.source = t.source AND m.record = t.record AND m.byte_offset = t.byte_offset
+                            AND m.reason = t.reason)""",
     "sources": """
         SELECT s.source, s.format, s.bytes, s.done, s.ingested_at, coalesce(e.episodes, 0) AS episodes,
                coalesce(e.messages, 0) AS messages, coalesce(e.parts, 0) AS parts, coalesce(k.skipped, 0) AS skipped
@@ -50,6 +52,8 @@ _VIEWS = {
         LEFT JOIN (SELECT source, count(*) AS skipped FROM skipped GROUP BY source) k USING (source)""",
     "clusters": "FROM stored_clusters",
     "cluster_members": "FROM stored_cluster_members",
+    "differences": "FROM stored_differences",
+    "trend_points": "FROM stored_trend_points",
     "token_scores": "FROM stored_token_scores",
     "span_scores": "FROM stored_span_scores",
     "outcomes": "FROM stored_outcomes",
@@ -66,8 +70,10 @@ class Reader:
         self._load()
 
     def _load(self) -> None:
-        self._snapshots.close()
-        self._connection, self._shards = self._snapshots.enter_context(_snapshot(self.workspace))
+        with ExitStack() as opened:
+            self._connection, self._shards = opened.enter_context(_snapshot(self.workspace))
+            self._snapshots.close()
+            self._snapshots.push(opened.pop_all())
 
     def _ask(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         try:
@@ -75,11 +81,15 @@ class Reader:
         except (duckdb.IOException, duckdb.PermissionException):  # the second for a file that is not there
             if not self._is_outdated():
                 raise
-            self._load()
+        self._load()
+        try:
             return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
+        except (duckdb.IOException, duckdb.PermissionException):
+            _check_files(self.workspace, self._shards)
+            raise
 
     def _is_outdated(self) -> bool:
-        return not all((self.workspace.root / shard.path).exists() for shard in self._shards)
+        return bool(_lost(self.workspace, self._shards))
 
     def shards(self, table: str) -> list[Shard]:
         """The shards of one table, in the order in which they were committed."""
@@ -89,17 +99,26 @@ class Reader:
 
     def batches(self, shard: Shard, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of one shard, a row group at a time, retired ones included."""
-        with pq.ParquetFile(self.workspace.root / shard.path) as file:
+        with self._opened(shard) as file:
             for group in range(file.num_row_groups):
                 yield from file.read_row_group(group, columns=list(columns)).combine_chunks().to_batches()
 
     def group_sizes(self, shard: Shard) -> list[int]:
         """How many rows each row group of a shard has."""
-        with pq.ParquetFile(self.workspace.root / shard.path) as file:
+        with self._opened(shard) as file:
             return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
 
+    @contextmanager
+    def _opened(self, shard: Shard) -> Iterator[pq.ParquetFile]:
+        try:
+            with pq.ParquetFile(self.workspace.root / shard.path) as file:
+                yield file
+        except (OSError, pa.ArrowException) as error:
+            _check_files(self.workspace, [shard])
+            raise StoreError(f"A file of the workspace cannot be read: {_first_line(error)}") from None
+
     def table(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
-        """The answer to one of our own questions."""
+        """The answer to one of our own questions. Raises StoreError where a file of the workspace is gone."""
         try:
             return self._ask(sql, parameters)
         except (duckdb.IOException, duckdb.PermissionException) as error:
@@ -195,8 +214,9 @@ def _snapshot(workspace: Workspace) -> Iterator[tuple[duckdb.DuckDBPyConnection,
 
 _TYPES = {
     "source_states": "VARCHAR, VARCHAR, BIGINT, BIGINT, BIGINT, BIGINT, VARCHAR, BOOLEAN, VARCHAR, VARCHAR",
+    "unread": "VARCHAR, BIGINT, BIGINT, VARCHAR, VARCHAR",
     "retired": "BIGINT, INTEGER",
-    "mended": "VARCHAR, VARCHAR, BIGINT",
+    "mended": "VARCHAR, VARCHAR, BIGINT, VARCHAR",
     "duplicates": "BIGINT, BIGINT",
     "runs": "VARCHAR, VARCHAR, VARCHAR, VARCHAR",
     "models": "VARCHAR, VARCHAR",
@@ -220,7 +240,11 @@ def _create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, s
         paths = [str(workspace.root / shard.path) for shard in shards if shard.table == table]
         if paths:
             listed = ", ".join(map(_literal, paths))
-            connection.execute(f"CREATE VIEW stored_{table} AS FROM read_parquet([{listed}])")
+            try:
+                connection.execute(f"CREATE VIEW stored_{table} AS FROM read_parquet([{listed}])")
+            except duckdb.Error as error:
+                _check_files(workspace, shards)
+                raise StoreError(f"A file of the workspace cannot be read: {_first_line(error)}") from None
         else:
             connection.register("empty", schema.empty_table())
             connection.execute(f"CREATE TABLE stored_{table} AS FROM empty")
@@ -229,6 +253,20 @@ def _create_views(connection: duckdb.DuckDBPyConnection, workspace: Workspace, s
     for name, sql in _VIEWS.items():
         connection.execute(f"CREATE VIEW {name} AS {sql}")
     return files
+
+
+def _lost(workspace: Workspace, shards: Sequence[Shard]) -> list[Path]:
+    return [path for shard in shards if not (path := workspace.root / shard.path).exists()]
+
+
+def _check_files(workspace: Workspace, shards: Sequence[Shard]) -> None:
+    """Raises StoreError where files that the catalog names are not there."""
+    if lost := _lost(workspace, shards):
+        others = f" and {len(lost) - 1} more of its files" if len(lost) > 1 else ""
+        raise StoreError(
+            f"The workspace lacks {lost[0]}{others}: put it back from a copy of the workspace, or ingest the logs into "
+            "a new one with -w DIR."
+        )
 
 
 def _literal(text: str) -> str:

@@ -106,7 +106,56 @@ CLUSTERS: Final = pa.schema(
 )
 
 CLUSTER_MEMBERS: Final = pa.schema(
-    [("run_id", _NAME), ("cluster_id", pa.int32()), ("episode_id", pa.int64()), ("probability", pa.float64())]
+    [
+        ("run_id", _NAME),
+        ("cluster_id", pa.int32()),
+        ("episode_id", pa.int64()),
+        # NULL where whole episodes, or whole messages, were clustered.
+        ("message_index", pa.int32()),
+        ("part_index", pa.int32()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("probability", pa.float64()),
+    ]
+)
+
+DIFFERENCES: Final = pa.schema(
+    [
+        ("run_id", _NAME),
+        ("kind", _NAME),
+        ("name", _NAME),
+        # Episodes with it, of all: in group a and in group b.
+        ("k_a", pa.int64()),
+        ("n_a", pa.int64()),
+        ("k_b", pa.int64()),
+        ("n_b", pa.int64()),
+        ("effect", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("measure", _NAME),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+        ("confirmed", pa.bool_()),
+        ("confirm_effect", pa.float64()),
+        ("confirm_p", pa.float64()),
+        ("exemplars", pa.list_(pa.int64())),
+    ]
+)
+
+TREND_POINTS: Final = pa.schema(
+    [
+        ("run_id", _NAME),
+        ("series", _NAME),
+        ("training_step", pa.int64()),
+        ("k", pa.int64()),
+        ("n", pa.int64()),
+        ("rate", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("standardised", pa.float64()),
+        ("standardised_low", pa.float64()),
+        ("standardised_high", pa.float64()),
+    ]
 )
 
 TOKEN_SCORES: Final = pa.schema(
@@ -175,6 +224,8 @@ DATA_TABLES: Final = {"episodes": EPISODES, "parts": PARTS, "calls": CALLS, "ski
 RUN_TABLES: Final = {
     "clusters": CLUSTERS,
     "cluster_members": CLUSTER_MEMBERS,
+    "differences": DIFFERENCES,
+    "trend_points": TREND_POINTS,
     "token_scores": TOKEN_SCORES,
     "span_scores": SPAN_SCORES,
     "outcomes": OUTCOMES,

@@ -15,7 +15,7 @@ from . import catalog
 from .errors import NotFoundError, StoreError
 
 FOLDER: Final = ".investigate"
-FORMAT_VERSION: Final = "2"
+FORMAT_VERSION: Final = "3"
 _FOLDERS: Final = ("data", "runs", "probes", "cache", "index")
 _FILES: Final = ("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "write.lock")
 ENVIRONMENT_VARIABLE: Final = "INVESTIGATE_WORKSPACE"
@@ -109,4 +109,5 @@ def create_workspace(path: Path | None = None) -> Workspace:
 
 def is_workspace(path: Path) -> bool:
     """Is this folder a workspace (so that ingest does not walk into it)?"""
-    return (path / "format_version").is_file() and (path / "catalog.sqlite").is_file()
+    # Unlike those of Path, these say no of a folder that may not be looked into.
+    return os.path.isfile(path / "format_version") and os.path.isfile(path / "catalog.sqlite")

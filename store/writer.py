@@ -6,16 +6,13 @@ disk. Alone allocates ids, sweeps what a killed writer left behind, and knows wh
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -23,9 +20,11 @@ import pyarrow as pa
 
 from . import catalog
 from .duplicates import find_duplicates
-from .errors import BusyError, StoreError
+from .errors import StoreError
+from .lock import lock
 from .schemas import RUN_TABLES
 from .shards import Shard, write_shard
+from .types import without_surrogates
 from .workspace import Workspace
 
 GRACE_SECONDS: Final = 3600.0
@@ -48,9 +47,15 @@ class SourceState:
     options: str = ""
 
 
+Place = tuple[str, str, int, str]
+"""Of what was skipped: source, record, byte offset and reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A file, as it was when no format knew it, and the ``edition`` of the formats that were asked."""
+    """A file, as it was when it could not be read. ``edition`` is that of the formats of which none knew it; empty
+    where something else was wrong, which may be put right from outside. ``reason`` is empty for an archive in whose
+    place its members are read."""
 
     source: str
     bytes: int
@@ -67,11 +72,13 @@ class Commit:
     sources: Sequence[SourceState]
     retired: Sequence[tuple[int, int]] = ()
     """(episode_id, revision) that a newer revision replaces."""
-    mended: Sequence[tuple[str, str, int]] = ()
-    """(source, record, byte offset) that was skipped before and is no longer."""
-    skipped: Sequence[tuple[str, str, int]] = ()
-    """The same for what is skipped now, perhaps again."""
+    mended: Sequence[Place] = ()
+    """What was skipped before and is no longer."""
+    skipped: Sequence[Place] = ()
+    """What is skipped now, perhaps again."""
     next_episode_id: int = 0
+    unread: Sequence[Unread] = ()
+    """Those of the sources that could not be read to their end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +107,20 @@ class Writer:
         return {row[0]: SourceState(*row) for row in rows}
 
     def unread(self) -> dict[str, Unread]:
-        """Files that no format knew, by name."""
+        """Files that could not be read, and archives in whose place their members are, by name."""
         rows = self._connection.execute(f"SELECT {', '.join(Unread.__slots__)} FROM unread")
         return {row[0]: Unread(*row) for row in rows}
 
-    def remember_unread(self, files: Iterable[Unread]) -> None:
-        """Note files that no format knows, not to be looked at again as long as they are as they were."""
-        rows = [astuple(file) for file in files]
+    def remember_unread(self, files: Iterable[Unread], read: Iterable[str] = ()) -> None:
+        """Note files that could not be read, and the names of those that no longer belong there. One that no format
+        knows is not looked at again as long as it is as it was."""
         with catalog.transaction(self._connection):
-            self._connection.executemany("INSERT OR REPLACE INTO unread VALUES (?, ?, ?, ?, ?)", rows)
+            self._change_unread(files, read)
+
+    def _change_unread(self, files: Iterable[Unread], read: Iterable[str]) -> None:
+        rows = [astuple(replace(file, reason=without_surrogates(file.reason)[0])) for file in files]
+        self._connection.executemany("DELETE FROM unread WHERE source = ?", [(name,) for name in read])
+        self._connection.executemany("INSERT OR REPLACE INTO unread VALUES (?, ?, ?, ?, ?)", rows)
 
     def commit(self, batch: Commit) -> None:
         """Make the batch part of the workspace, all of it or nothing."""
@@ -123,10 +135,11 @@ class Writer:
             )
             self._connection.executemany("INSERT OR IGNORE INTO retired VALUES (?, ?)", batch.retired)
             # In this order: a line that gave an episode before it broke is mended by the one, and skipped.
-            self._connection.executemany("INSERT OR IGNORE INTO mended VALUES (?, ?, ?)", batch.mended)
+            self._connection.executemany("INSERT OR IGNORE INTO mended VALUES (?, ?, ?, ?)", batch.mended)
             self._connection.executemany(
-                "DELETE FROM mended WHERE source = ? AND record = ? AND byte_offset = ?", batch.skipped
+                "DELETE FROM mended WHERE source = ? AND record = ? AND byte_offset = ? AND reason = ?", batch.skipped
             )
+            self._change_unread(batch.unread, [state.source for state in batch.sources if state.done])
             self._connection.execute(
                 "INSERT INTO counters VALUES ('episode_id', ?) "
                 "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
@@ -268,34 +281,10 @@ class Writer:
 @contextmanager
 def open_writer(workspace: Workspace) -> Iterator[Writer]:
     """Take the lock, open the catalog, sweep. Raises StoreError when another process holds the lock."""
-    with _lock(workspace.root / "write.lock"), catalog.connect(workspace.catalog_path) as connection:
+    with lock(workspace.root / "write.lock"), catalog.connect(workspace.catalog_path) as connection:
         writer = Writer(workspace, connection)
         try:
             writer.sweep()
         except OSError as error:
             raise StoreError(f"Cannot write in {workspace.root}: {error.strerror}. Check its permissions.") from None
         yield writer
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    try:
-        file = path.open("a+")
-    except OSError as error:
-        raise StoreError(
-            f"Cannot write in {path.parent}: {error.strerror}. Check its permissions, or use another one with -w DIR."
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise BusyError(
-                f"Process {holder} is writing to {path.parent}; run the command again when it has finished."
-            ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -2,7 +2,8 @@
 
 Takes a population, gives tables of plain rows. A sign is no verdict: it says where to look, with one episode to look
 at, before anything is held against the model. What the log does not say is unknown, never fine. Texts and calls that
-stood in the prompt (``given``) are not counted. Knows no screen.
+stood in the prompt (``given``) are not counted. A tool's result is one however many parts it is logged in. Knows no
+screen.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ _PARTS: Final = """
     WHERE p.episode_id IN (SELECT episode_id FROM e)"""
 _OWN_PARTS: Final = f"SELECT * FROM ({_PARTS}) WHERE own"
 
+# A message may answer several calls, each in several parts; it failed if one of them says so. Beyond a message ids tell
+# nothing: logs give the same one to several calls of an episode.
+_RESULTS: Final = f"""
+    SELECT episode_id, message_index, tool_call_id, tool_name, min(part_index) AS part_index,
+           bool_or(is_error) AS is_error, hash(list(hash(text) ORDER BY part_index)) AS whole
+    FROM ({_OWN_PARTS}) WHERE kind = 'tool_result'
+    GROUP BY episode_id, message_index, tool_call_id, tool_name"""
+
 # NULL: not of this episode. NaN: the log does not say.
 _FAULTS: Final = {
     "error logged": "(error IS NOT NULL)::INT",
@@ -43,7 +52,9 @@ _FAULTS: Final = {
     "ends on reasoning, no answer": "CASE WHEN n_model > 0 THEN (ends = 'reasoning')::INT END",
     "ends on a tool's or user's turn": "CASE WHEN n_model > 0 THEN (ends = 'other')::INT END",
     "tool call that cannot be parsed": "CASE WHEN n_calls > 0 THEN (n_unparsable > 0)::INT END",
-    "tool call without a result": "CASE WHEN n_calls_before > 0 THEN (n_results < n_calls_before)::INT END",
+    "tool call without a result": (
+        "CASE WHEN n_calls_before > 0 THEN (coalesce(n_results, 0) < n_calls_before)::INT END"
+    ),
     "a tool failed": (
         "CASE WHEN n_results > 0 THEN CASE WHEN n_failed > 0 THEN 1 WHEN n_unsaid > 0 THEN 'nan'::DOUBLE ELSE 0 END END"
     ),
@@ -54,7 +65,7 @@ _FAULTS: Final = {
 
 
 def _facts() -> dict[str, str]:
-    """Relations: messages, repeats and, over them, one row of facts per episode. Each reads the texts once."""
+    """Relations: messages, results and, over them, one row of facts per episode. Each reads the texts once."""
     timed_out = (
         f"regexp_matches(left(text, {_EDGE_CHARS}), '{_TIMED_OUT}', 'i') OR "
         f"regexp_matches(right(text, {_EDGE_CHARS}), '{_TIMED_OUT}', 'i')"
@@ -67,9 +78,6 @@ def _facts() -> dict[str, str]:
                        AS has_answer,
                    bool_or(kind = 'reasoning' AND (redacted OR regexp_matches(text, '\\S'))) AS has_reasoning,
                    count(*) FILTER (own AND kind = 'tool_call') AS calls, count(parse_error) FILTER (own) AS unparsable,
-                   count(*) FILTER (own AND kind = 'tool_result') AS results,
-                   count(*) FILTER (own AND kind = 'tool_result' AND is_error) AS failed,
-                   count(*) FILTER (own AND kind = 'tool_result' AND is_error IS NULL) AS unsaid,
                    count(*) FILTER (own AND kind = 'tool_result' AND ({timed_out})) AS timed_out,
                    count(*) FILTER (n_replaced > 0 OR contains(text, chr(65533))) AS lost
             FROM ({_PARTS}) GROUP BY episode_id, message_index""",
@@ -81,14 +89,15 @@ def _facts() -> dict[str, str]:
                                   WHEN has_reasoning THEN 'reasoning' ELSE 'nothing' END)
                        FILTER (message_index = last) AS ends,
                    sum(calls) AS n_calls, sum(calls) FILTER (message_index < last) AS n_calls_before,
-                   sum(unparsable) AS n_unparsable, sum(results) AS n_results, sum(failed) AS n_failed,
-                   sum(unsaid) AS n_unsaid, sum(timed_out) AS n_timed_out, sum(lost) AS n_lost
+                   sum(unparsable) AS n_unparsable, sum(timed_out) AS n_timed_out, sum(lost) AS n_lost
             FROM m LEFT JOIN l ON l.episode_id = m.episode_id GROUP BY m.episode_id""",
         "r": f"""
-            SELECT episode_id, max(n) AS most_repeated FROM (
-                SELECT episode_id, count(*) AS n FROM ({_OWN_PARTS}) WHERE kind = 'tool_result'
-                GROUP BY episode_id, tool_name, hash(text)) GROUP BY episode_id""",
-        "x": "SELECT e.*, f.* EXCLUDE (episode_id), r.most_repeated FROM e "
+            SELECT episode_id, sum(n) AS n_results, sum(failed) AS n_failed, sum(unsaid) AS n_unsaid,
+                   max(n) AS most_repeated
+            FROM (SELECT episode_id, count(*) AS n, count(*) FILTER (is_error) AS failed,
+                         count(*) FILTER (is_error IS NULL) AS unsaid
+                  FROM ({_RESULTS}) GROUP BY episode_id, tool_name, whole) GROUP BY episode_id""",
+        "x": "SELECT e.*, f.* EXCLUDE (episode_id), r.* EXCLUDE (episode_id) FROM e "
         "LEFT JOIN f ON f.episode_id = e.episode_id LEFT JOIN r ON r.episode_id = e.episode_id",
     }
 
@@ -136,7 +145,10 @@ def tool_table(of: Population) -> Rows:
                    CASE WHEN kind = 'tool_result'
                         THEN CASE WHEN is_error IS NULL THEN 'nan'::DOUBLE ELSE is_error::INT END END AS failed,
                    CASE WHEN kind = 'tool_call' THEN (parse_error IS NOT NULL)::INT END AS unparsable
-            FROM ({_OWN_PARTS}) JOIN e USING (episode_id) WHERE kind IN ('tool_call', 'tool_result')"""
+            FROM (SELECT episode_id, tool_name, kind, NULL AS is_error, parse_error FROM ({_OWN_PARTS})
+                  WHERE kind = 'tool_call'
+                  UNION ALL SELECT episode_id, tool_name, 'tool_result', is_error, NULL FROM ({_RESULTS}))
+            JOIN e USING (episode_id)"""
     }
     rows = []
     values = {"failed": "failed", "unparsable": "unparsable"}
@@ -148,7 +160,7 @@ def tool_table(of: Population) -> Rows:
             counts = {"calls": unparsable.n, "unparsable": round(unparsable.total)}
             results = {"results": failed.n + failed.unknown, **failed.as_share(), "example": row["failed.example"]}
             rows.append({"environment": row.get("environment"), "tool": row.get("tool"), **counts, **results})
-    return sorted(rows, key=lambda row: (-row["calls"] - row["results"], row["environment"] or "", row["tool"] or ""))
+    return sorted(rows, key=lambda row: (-row["calls"], -row["results"], row["environment"] or "", row["tool"] or ""))
 
 
 def stop_table(of: Population) -> Rows:
@@ -180,10 +192,9 @@ def repeated_table(of: Population) -> Rows:
             SELECT environment, tool, count(DISTINCT episode_id) AS episodes, any_value(of_environment) AS of_episodes,
                    count(*) AS results, bool_or(is_error) AS failed, min(episode_id) AS example,
                    min({{'episode_id': episode_id, 'message_index': message_index, 'part_index': part_index}}) AS place
-            FROM (SELECT environment, coalesce(tool_name, '(unnamed)') AS tool, hash(p.text) AS whole, p.is_error,
-                         p.episode_id, message_index, part_index
-                  FROM ({_OWN_PARTS}) p JOIN (SELECT episode_id, environment FROM e) USING (episode_id)
-                  WHERE kind = 'tool_result')
+            FROM (SELECT environment, coalesce(tool_name, '(unnamed)') AS tool, whole, is_error, episode_id,
+                         message_index, part_index
+                  FROM ({_RESULTS}) JOIN (SELECT episode_id, environment FROM e) USING (episode_id))
             JOIN (SELECT environment, count(*) AS of_environment FROM e GROUP BY 1) USING (environment)
             GROUP BY environment, tool, whole HAVING episodes >= 3
             ORDER BY episodes DESC, results DESC, environment, tool, example LIMIT {_TOP_ROWS}""",

@@ -1,8 +1,9 @@
 """The episodes that rates are taken over, and what can be said of their means.
 
-Takes a reader and a predicate, gives rows; and sums over groups, gives intervals. Equal episodes count once
-(``duplicate_of IS NULL``). Episodes of one group were sampled from one prompt and are not independent, so every
-interval is over groups. Everything is summed by DuckDB: no row of an episode reaches Python. Knows no screen.
+Takes a reader and a predicate, gives rows; and sums over groups, gives intervals. Equal episodes count once, those of
+them that the predicate leaves: where it leaves out the original, the fullest copy stands for the others. Episodes of
+one group were sampled from one prompt and are not independent, so every interval is over groups. Everything is summed
+by DuckDB: no row of an episode reaches Python. Knows no screen.
 """
 
 from __future__ import annotations
@@ -33,25 +34,33 @@ class Population:
     """The episodes for which ``where`` holds, as the relation ``e`` of every question asked through ``rows``.
 
     ``e`` has the columns of the ``episodes`` view, ``environment`` never NULL, and ``cluster``: its group, or itself.
+    Of equal episodes it has one; ``chosen`` has the ids of all, each with the one that stands for it (``stands_in``).
     """
 
     reader: Reader
     where: str | None = None
-    folded: bool = True
 
     def check(self) -> None:
         """Raises UsageError unless ``where`` is a predicate; only then may ``rows`` be asked."""
         self.reader.select_ids(self.where, limit=0)
 
     def rows(self, sql: str, **relations: str) -> list[dict[str, Any]]:
-        """The answer to a SELECT over ``e``, the views and ``relations``, each a SELECT of its own, by name."""
-        conditions = ["duplicate_of IS NULL"] * self.folded + [f"(\n{self.where}\n)"] * bool(self.where)
+        """The answer to a SELECT over ``e``, ``chosen``, the views and ``relations``, each a SELECT, by name."""
         # The predicate sees the view as it is; what is added to it comes outside.
-        chosen = f"SELECT * FROM episodes WHERE {' AND '.join(conditions) or 'true'}"
+        if self.where:
+            stands_in = (
+                "first_value(episode_id) OVER (PARTITION BY coalesce(duplicate_of, episode_id) "
+                "ORDER BY duplicate_of IS NOT NULL, n_chars DESC, episode_id)"
+            )
+            chosen = f"SELECT episode_id, {stands_in} AS stands_in FROM episodes WHERE (\n{self.where}\n)"
+            distinct = "episode_id IN (SELECT stands_in FROM chosen)"
+        else:
+            chosen = "SELECT episode_id, coalesce(duplicate_of, episode_id) AS stands_in FROM episodes"
+            distinct = "duplicate_of IS NULL"
         e = f"""SELECT * EXCLUDE (environment), coalesce(environment, '{NO_ENVIRONMENT}') AS environment,
                        CASE WHEN group_id IS NULL THEN hash(episode_id) ELSE hash(environment, group_id) END AS cluster
-                FROM ({chosen})"""
-        named = ", ".join(f"{name} AS ({text})" for name, text in {"e": e, **relations}.items())
+                FROM episodes WHERE {distinct}"""
+        named = ", ".join(f"{name} AS ({text})" for name, text in {"chosen": chosen, "e": e, **relations}.items())
         whole = f"WITH {named}\n{sql}"
         if not self.where:
             return self.reader.rows(whole)

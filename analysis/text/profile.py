@@ -8,7 +8,7 @@ table but their own, and intervals are over groups (``population.py``). Knows no
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ...store.reader import Reader
@@ -22,6 +22,8 @@ QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 BINS: Final = 20
 STEP_BINS: Final = 40
 TOP_VALUES: Final = 8
+_COMMONEST: Final = 3
+_VALUE_CHARS: Final = 80
 
 _COMPOSITION: Final = ("format", "experiment", "checkpoint", "model", "environment", "split")
 _LENGTHS: Final = {"characters": "n_chars", "messages": "n_messages", "parts": "n_parts"}
@@ -47,8 +49,8 @@ def make_profile(reader: Reader, where: str | None = None) -> Profile:
     of = Population(reader, where)
     of.check()
     (counts,) = of.rows("SELECT count(*) AS n FROM e")
-    duplicates = duplicate_table(replace(of, folded=False))
     makers: dict[str, Callable[[Population], Rows]] = {
+        "duplicates": duplicate_table,
         "composition": composition_table,
         "missing": missing_table,
         "names": name_table,
@@ -64,20 +66,22 @@ def make_profile(reader: Reader, where: str | None = None) -> Profile:
         "errors": error_table,
         "repeated": repeated_table,
     }
-    tables = {"duplicates": duplicates} | {name: make(of) for name, make in makers.items()}
+    tables = {name: make(of) for name, make in makers.items()}
     tables["faults"], tables["faults_by_environment"] = fault_tables(of)
-    return Profile(int(counts["n"]), sum(row["n"] for row in duplicates), tables)
+    return Profile(int(counts["n"]), sum(row["n"] for row in tables["duplicates"]), tables)
 
 
 def duplicate_table(of: Population) -> Rows:
-    """Which episodes are folded, and by what: equal bytes, or an identity that the log gives."""
+    """Which episodes are folded, and by what: equal bytes, or an identity that the log gives. They may be logged under
+    another model than the episode that stands for them (``other_model``), or with less text (``shorter``)."""
     return of.rows("""
         SELECT e.format, CASE WHEN e.digest = o.digest THEN 'same bytes' ELSE 'same identity' END AS reason,
                CASE WHEN e.source = o.source THEN 'within a source' ELSE 'across sources' END AS place,
-               count(*) AS n, count(DISTINCT e.duplicate_of) AS originals,
-               mode(e.duplicate_of ORDER BY e.duplicate_of) AS most_copied
-        FROM e JOIN episodes o ON o.episode_id = e.duplicate_of
-        GROUP BY ALL ORDER BY n DESC, e.format, reason, place""")
+               count(*) AS n, count(DISTINCT stands_in) AS originals,
+               count(*) FILTER (e.model IS DISTINCT FROM o.model) AS other_model,
+               count(*) FILTER (e.n_chars < o.n_chars) AS shorter, mode(stands_in ORDER BY stands_in) AS most_copied
+        FROM chosen JOIN episodes e USING (episode_id) JOIN episodes o ON o.episode_id = stands_in
+        WHERE chosen.episode_id <> stands_in GROUP BY ALL ORDER BY n DESC, e.format, reason, place""")
 
 
 def composition_table(of: Population) -> Rows:
@@ -111,7 +115,11 @@ def missing_table(of: Population) -> Rows:
 
 
 def name_table(of: Population) -> Rows:
-    """What the scores, labels and verdicts are called, who gives them, and what they are on average."""
+    """What the scores, labels and verdicts are called, who gives them, and what they are on average.
+
+    ``mean``, ``least`` and ``most`` are of the ``numbers``: of the ``known`` values those that are numbers or truths
+    (``true`` and ``yes`` are 1, ``false`` and ``no`` 0). ``commonest`` has what is said most often, with how often.
+    """
     each = " UNION ALL ".join(
         f"""SELECT '{kind}' AS kind, item.key AS name, item.value->>'$' AS value,
                    coalesce(provenance::JSON->>('/' || replace(replace(item.key, '~', '~0'), '/', '~1')), '') AS giver
@@ -122,10 +130,14 @@ def name_table(of: Population) -> Rows:
     return of.rows(
         f"""SELECT kind, name, string_agg(DISTINCT giver, ', ' ORDER BY giver) FILTER (giver <> '') AS provenance,
                    count(*) AS n, count(value) AS known, count(DISTINCT value) AS distinct_values,
-                   avg(number) FILTER (isfinite(number)) AS mean, min(number) AS least, max(number) AS most
-            FROM (SELECT *, CASE value WHEN 'true' THEN 1 WHEN 'false' THEN 0 ELSE try_cast(value AS DOUBLE) END
-                         AS number FROM ({each}))
-            GROUP BY kind, name ORDER BY kind DESC, n DESC, name"""
+                   count(number) AS numbers, avg(number) FILTER (isfinite(number)) AS mean, min(number) AS least,
+                   max(number) AS most, any_value(commonest) AS commonest
+            FROM v JOIN (SELECT kind, name, max({{'n': n, 'value': left(value, {_VALUE_CHARS})}}, {_COMMONEST})
+                                    FILTER (value IS NOT NULL) AS commonest
+                         FROM (SELECT kind, name, value, count(*) AS n FROM v GROUP BY ALL) GROUP BY ALL)
+            USING (kind, name) GROUP BY kind, name ORDER BY kind DESC, n DESC, name""",
+        v=f"""SELECT *, CASE WHEN lower(value) IN ('true', 'yes') THEN 1 WHEN lower(value) IN ('false', 'no') THEN 0
+                              ELSE try_cast(value AS DOUBLE) END AS number FROM ({each})""",
     )
 
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 from ...store.errors import InputError, UsageError
 from ...store.types import Episode, Message, Part, Skipped
 from ..chat import chat_messages
+from ..detect import detect_source
 from ..facts import path_facts, read_facts, storable
 from ..format import MAX_RECORD_BYTES, Format, Item, Position, Source, digest_of, dumps, explain, loads
 from ..mapping import COLUMNS, MISSING, NAMED, check_mapping, columns_of, delimiter_of, value_at, without
@@ -84,6 +85,7 @@ class _Mapped:
     def __init__(self, source: Source, mapping: dict[str, str], is_table: bool) -> None:
         self.is_table = is_table
         self._name = source.name
+        self._source = source
         self._of_path = path_facts(source.name)
         self._mapping = mapping
         self.unseen = set(mapping.values())
@@ -91,9 +93,16 @@ class _Mapped:
 
     def complain(self) -> None:
         """Raises InputError where rows were seen, and a column in none of them."""
-        if self.unseen and self.columns:
-            unseen, there = ", ".join(sorted(self.unseen)), ", ".join(self.columns)
-            raise InputError(f"{self._name} has no column {unseen}; it has: {there}. Map one of those.")
+        if not self.unseen or not self.columns:
+            return
+        unseen, there = ", ".join(sorted(self.unseen)), ", ".join(self.columns)
+        try:
+            known = detect_source(self._source)
+        except InputError:
+            raise InputError(f"{self._name} has no column {unseen}; it has: {there}. Map one of those.") from None
+        raise InputError(
+            f"{self._name} has no column {unseen}, and is a log in the format {known}; ingest it without --map."
+        )
 
     def episodes(self, row: Any, record: str, digest: str) -> list[Episode]:
         """The one episode of a row."""

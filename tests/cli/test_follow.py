@@ -152,6 +152,24 @@ def test_a_folder_that_is_away_for_a_while_is_said_once(logs: Path) -> None:
     assert len(rows(following.workspace, "FROM episodes")) == 2
 
 
+def test_episodes_that_are_gone_are_said(logs: Path) -> None:
+    path = logs / "old.jsonl"
+    path.write_text(path.read_text() * 3)
+    with Following(logs) as following:
+        path.write_text(path.read_text().splitlines(keepends=True)[0])
+        following.until(lambda: "no longer in" in following.err())
+        following.interrupt()
+    assert f"2 episodes are no longer in {path}, and no longer count." in following.err()
+
+
+def test_an_empty_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    with Following(tmp_path / "logs") as following:
+        (tmp_path / "logs" / "new.jsonl").write_text('{"messages": [{"role": "assistant", "content": "first"}]}\n')
+        following.until(lambda: episodes_of(following.workspace, "new.jsonl"))
+        following.interrupt()
+
+
 def test_an_interrupt_at_any_moment_is_one(logs: Path) -> None:
     """Amid a question to the database as well, which makes an error of its own of it."""
     draw = random.Random(4)

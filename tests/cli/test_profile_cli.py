@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import typer
-from investigate.cli import profile
+from investigate.cli import profile, search
 from investigate.store.errors import InputError, UsageError
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part
@@ -48,7 +48,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             scores={HOSTILE: number}, stop_reason=HOSTILE, error=HOSTILE if number % 7 == 0 else None, model=HOSTILE,
         )  # fmt: skip
         rows.add_episode(
-            replace(episode, episode_id=number, uid=f"{number:032x}", n_messages=4, n_parts=5, n_chars=99 * number)
+            replace(
+                episode, episode_id=number, uid=f"{number:032x}", n_messages=4, n_parts=5, n_chars=99 * min(number, 60)
+            )
         )
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=62))
@@ -85,10 +87,16 @@ def test_piped_text_says_that_duplicates_are_folded(workspace: Path) -> None:
     assert "\u202e" not in done.stdout
 
 
-def test_a_terminal_of_80_columns_is_enough(workspace: Path) -> None:
-    """No line is longer, and no column but the least is left out."""
+def test_the_notes_belong_to_the_report(workspace: Path) -> None:
+    done = run(workspace, "--limit", "3")
+    assert done.stderr == ""
+    assert "`e.g.` has most copies" in done.stdout
+    assert "3 of 10 rows; --limit N shows more." in done.stdout
+
+
+def on_a_terminal(workspace: Path, n_columns: int) -> list[str]:
     ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, n_columns, 0, 0))
     program = "import typer; from investigate.cli import profile; typer.run(profile.command)"
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
     child = subprocess.Popen(
@@ -104,10 +112,22 @@ def test_a_terminal_of_80_columns_is_enough(workspace: Path) -> None:
         pass
     assert child.wait() == 0, shown.decode()
     os.close(ours)
-    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r", "").splitlines()
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r", "").splitlines()
+
+
+def test_a_terminal_of_80_columns_is_enough(workspace: Path) -> None:
+    """No line is longer, and no column but the least is left out."""
+    lines = on_a_terminal(workspace, 80)
     assert max(map(len, lines)) <= 80
     left_out = {line.split(":")[1].split(".")[0].strip() for line in lines if line.startswith("No room for")}
     assert left_out <= {"groups", "unparsable"}
+
+
+def test_notes_are_wrapped_to_a_narrow_terminal(workspace: Path) -> None:
+    lines = on_a_terminal(workspace, 60)
+    first = next(place for place, line in enumerate(lines) if line.startswith("Folded: "))
+    assert 40 < len(lines[first]) <= 60
+    assert 40 < len(lines[first + 1]) <= 60
 
 
 def test_where_and_nothing_found(workspace: Path) -> None:
@@ -115,8 +135,9 @@ def test_where_and_nothing_found(workspace: Path) -> None:
     assert first["episodes"] == 30
     nothing = run(workspace, "--where", "training_step > 99")
     assert (nothing.stdout, nothing.exit_code) == ("", 0)
-    assert "No episode" in nothing.stderr
-    assert "1 are" in run(workspace, "--where", "duplicate_of IS NOT NULL").stderr
+    assert nothing.stderr == "No episode passes --where; see `investigate episodes`.\n"
+    alone = run(workspace, "--where", "duplicate_of IS NOT NULL")
+    assert alone.stdout.startswith("1 distinct episode; no duplicates.")
     with pytest.raises(UsageError):
         run(workspace, "--where", "nonsense(")
 
@@ -124,11 +145,24 @@ def test_where_and_nothing_found(workspace: Path) -> None:
 def test_a_page_that_cannot_be_written_is_said_first(workspace: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder"):
         run(workspace, "--html", tmp_path / "no" / "page.html")
+    with pytest.raises(InputError, match="is a folder; give a file"):
+        run(workspace, "--html", tmp_path, "--where", "nonsense(")
+
+
+def test_an_empty_workspace_names_the_next_step(tmp_path: Path) -> None:
+    empty = create_workspace(tmp_path / "empty").root
+    for command, arguments in ((profile.command, []), (search.command, ["anything", "--mode", "keyword"])):
+        single = typer.Typer()
+        single.command()(command)
+        done = CliRunner().invoke(single, [*arguments, "-w", str(empty)])
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert done.stderr == "There is no episode yet: `investigate ingest PATH…` adds some.\n"
 
 
 def test_the_page_is_whole_and_alone(workspace: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    run(workspace, "--html", page, "--where", "n_chars < 99999")
+    done = run(workspace, "--html", page, "--where", "n_chars < 99999")
+    assert (done.stdout, done.stderr) == ("", f"Page written to {page}.\n")
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") >= 8
     assert "default-src 'none'" in text
@@ -137,6 +171,32 @@ def test_the_page_is_whole_and_alone(workspace: Path, tmp_path: Path) -> None:
     assert not {"\x1b", "\u202e"} & {*text}
     for anchor in re.findall(r'href="#(\w+)"', text):
         assert f'id="{anchor}"' in text
+
+
+def test_long_tables_are_open_but_below_a_plot() -> None:
+    from investigate.analysis.text.profile import Profile
+    from investigate.cli.profile_page import render_profile
+
+    known = {"provenance": None, "n": 9, "known": 9, "numbers": 9, "mean": 0.5, "least": 0, "most": 1}
+    names = [{"kind": "scores", "name": f"s{i}", "distinct_values": 2, "commonest": [], **known} for i in range(20)]
+    names[0] |= {"numbers": 0, "commonest": [{"value": "NO" * 50, "n": 6}, {"value": "<b>", "n": 3}]}
+    tool = {"environment": "e", "calls": 1, "unparsable": 0, "results": 1, "k": 1, "n": 1, "unknown": 0, "share": 1.0}
+    tools = [{**tool, "tool": f"t{i}", "low": 0.2, "high": 1.0, "example": 1} for i in range(20)]
+    left_out = ("composition duplicates lengths length_histogram rewards reward_histogram groups steps reasoning stops "
+                "errors faults faults_by_environment repeated")  # fmt: skip
+    nothing: dict[str, list[dict[str, Any]]] = {name: [] for name in left_out.split()}
+    missing = [
+        {"column": "reward", "format": name, "missing": k, "n": 1000, "share": k / 1000}
+        for name, k in ((None, 541), ("a", 1), ("b", 999), ("c", 0), ("d", 1000))
+    ]
+    text = render_profile(Profile(9, 0, nothing | {"names": names, "tools": tools, "missing": missing}), None)
+    shown = {part.split('"', 1)[0]: part for part in text.split('<h2 id="')[1:]}
+    assert "<details open><summary>20 rows" in shown["names"]
+    assert "NONONONONONONONONONONON… 66.7 %, &lt;b&gt; 33.3 %" in shown["names"]
+    assert "<details><summary>20 rows" in shown["tools_by_environment"]
+    assert re.findall(r">([^<]+)</td>", shown["missing"]) == [
+        "all", "54", "a", "&lt;1", "b", "&gt;99", "c", "0", "d", "100",
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")

@@ -11,8 +11,8 @@ from investigate.cli import sources
 from investigate.store.errors import UsageError
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part, Skipped
-from investigate.store.workspace import create_workspace
-from investigate.store.writer import Commit, SourceState, open_writer
+from investigate.store.workspace import create_workspace, open_workspace
+from investigate.store.writer import Commit, SourceState, Unread, open_writer
 from typer.testing import CliRunner, Result
 
 app = typer.Typer()
@@ -109,8 +109,41 @@ def test_nothing_there_and_two_questions_at_once(workspace: Path, tmp_path: Path
     empty = create_workspace(tmp_path / "empty").root
     assert run(empty).stdout == ""
     assert "Nothing was skipped." in run(empty, "--skipped").stderr
-    with pytest.raises(UsageError, match="not for both"):
+    assert run(empty).stderr == "Nothing is stored yet; `investigate ingest PATH` reads logs.\n"
+    assert "Every file could be read." in run(empty, "--unread").stderr
+    with pytest.raises(UsageError, match="Ask for one of"):
         run(workspace, "--skipped", "--empty")
+
+
+def test_files_that_could_not_be_read(workspace: Path) -> None:
+    """Of one that was read before, the reason stands in place of its age: to go on would not help."""
+    unread = [
+        Unread("/logs/b.jsonl", 9, 1, "", "/logs/b.jsonl does not unpack; copy it again."),
+        Unread("/logs/d.txt", 7, 1, "x", "/logs/d.txt is in no known format."),
+        Unread("/logs/e.zip", 8, 1, "x", ""),  # its members are read in its place
+    ]
+    with open_writer(open_workspace(workspace)) as writer:
+        writer.remember_unread(unread)
+    assert rows(run(workspace, "--unread", "--json")) == [
+        {"source": file.source, "bytes": file.bytes, "reason": file.reason} for file in unread[:2]
+    ]
+    assert run(workspace, "--unread").stdout.splitlines()[1] == "/logs/b.jsonl\t… does not unpack; copy it again."
+    done = run(workspace)
+    assert done.stdout.splitlines()[1].split("\t")[-1] == unread[0].reason
+    assert "unfinished" not in done.stdout + done.stderr
+    assert "2 files could not be read: `investigate sources --unread` shows why." in done.stderr
+    found = {row["source"]: row["unread"] for row in rows(run(workspace, "--json"))}
+    assert found == {"/logs/b.jsonl": unread[0].reason, "/logs/a.jsonl": None, "/logs/c.jsonl": None}
+
+
+def test_one_is_not_plural(tmp_path: Path) -> None:
+    with open_writer(create_workspace(tmp_path / "one")) as writer:
+        writer.commit(Commit([], [SourceState("/logs/a.jsonl", "chat", 1, 0, done=True)]))
+        writer.remember_unread([Unread("/logs/d.txt", 7, 1, "x", "/logs/d.txt is in no known format.")])
+    assert run(tmp_path / "one").stderr.splitlines() == [
+        "1 source: 0 episodes, 0 parts, 0 skipped.",
+        "1 file could not be read: `investigate sources --unread` shows why.",
+    ]
 
 
 @pytest.mark.parametrize(

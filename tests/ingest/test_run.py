@@ -417,11 +417,11 @@ def test_what_was_read_of_a_record_stays_when_it_breaks(workspace: Workspace, lo
 
 def test_a_line_that_breaks_after_it_gave_an_episode_stays_skipped(workspace: Workspace) -> None:
     """Its first episode seems to mend it, each time it is read."""
-    place = ("a.jsonl", "0", 0)
+    place = ("a.jsonl", "0", 0, "its second choice is broken")
     for mended in ((), (place,)):
         with open_writer(workspace) as writer:
             rows = ShardRows()
-            rows.add_skipped(Skipped(*place, "its second choice is broken"))
+            rows.add_skipped(Skipped(*place))
             state = SourceState("a.jsonl", "openai_chat", 1, 1)
             writer.commit(Commit(rows.write(workspace.root), [state], mended=mended, skipped=[place]))
         assert len(stored(workspace)["skipped"]) == 1

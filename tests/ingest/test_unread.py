@@ -1,7 +1,9 @@
-"""Files that no format knows are told every time and looked at once."""
+"""Files that cannot be read are remembered; those that no format knows are told every time and looked at once."""
 
+import gzip
 import json
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 from investigate.ingest.files import walk
 from investigate.ingest.plan import Options
 from investigate.ingest.run import ingest
+from investigate.store.catalog import known_files
+from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace, create_workspace
 from investigate.store.writer import open_writer
 
@@ -76,8 +80,6 @@ def test_what_cannot_be_opened_is_tried_again(workspace: Workspace, file: Path) 
 
 
 def test_members_of_an_archive_that_is_no_log_are_read(workspace: Workspace, tmp_path: Path) -> None:
-    import zipfile
-
     path = tmp_path / "runs.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.jsonl", CHAT)
@@ -86,3 +88,78 @@ def test_members_of_an_archive_that_is_no_log_are_read(workspace: Workspace, tmp
     with open_writer(workspace) as writer:
         reports = list(ingest(writer, walk([path])))
     assert sorted((report.unchanged, report.error is not None) for report in reports) == [(0, True), (1, False)]
+
+
+def reasons(workspace: Workspace) -> dict[str, str]:
+    """What is said of each file that could not be read, by its name."""
+    with open_reader(workspace) as reader:
+        rows = reader.rows("SELECT source, reason FROM unread WHERE reason <> ''")
+    return {Path(row["source"]).name: row["reason"] for row in rows}
+
+
+def test_every_file_that_cannot_be_read_is_remembered_until_it_can(workspace: Workspace, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    whole = gzip.compress(CHAT.encode() * 50)
+    (logs / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (logs / "cut.zip").write_bytes(b"PK\x03\x04 and no directory")
+    (logs / "cut.eval").write_bytes(b"PK\x03\x04 and no directory")
+    (logs / "cut.parquet").write_bytes(b"PAR1 and no footer")
+    (logs / "empty.jsonl").write_text("")
+    (logs / "notes.txt").write_text("nothing of ours\n")
+    (logs / "good.jsonl").write_text(CHAT)
+    with zipfile.ZipFile(logs / "good.zip", "w") as archive:
+        archive.writestr("inside.jsonl", CHAT)
+    read(workspace, logs)
+    said = reasons(workspace)
+    assert set(said) == {"cut.jsonl.gz", "cut.zip", "cut.eval", "cut.parquet", "empty.jsonl", "notes.txt"}
+    assert "does not unpack" in said["cut.jsonl.gz"]
+    read(workspace, logs)
+    assert reasons(workspace) == said
+    with open_writer(workspace) as writer:
+        found = writer.unread().values()
+    assert {Path(file.source).name for file in found if file.edition} == {"notes.txt", "good.zip", "cut.zip"}
+
+    (logs / "cut.jsonl.gz").write_bytes(whole)
+    (logs / "cut.parquet").write_text(CHAT)
+    (logs / "empty.jsonl").write_text(CHAT)
+    read(workspace, logs)
+    assert set(reasons(workspace)) == {"cut.zip", "cut.eval", "notes.txt"}
+
+
+def test_a_file_that_was_read_and_is_cut_now(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(whole := gzip.compress(CHAT.encode() * 50))
+    stat = path.stat()
+    assert read(workspace, path) == [(50, False)]
+    path.write_bytes(whole[: len(whole) // 2])
+    assert read(workspace, path) == [(0, True)]
+    assert "does not unpack" in reasons(workspace)["a.jsonl.gz"]
+    path.write_bytes(whole)
+    os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    assert read(workspace, path) == [(0, False)]
+    assert reasons(workspace) == {}
+
+
+def test_a_way_of_reading_that_fails_says_nothing_of_a_file_that_was_read(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(CHAT)
+    assert read(workspace, path) == [(1, False)]
+    options = Options("mapped", None, (("text", "response"),))
+    with open_writer(workspace) as writer:
+        (report,) = ingest(writer, walk([path]), options=options)
+    assert "has no column response" in str(report.error)
+    assert reasons(workspace) == {}
+
+
+def test_what_is_known_of_files_from_outside(workspace: Workspace, tmp_path: Path) -> None:
+    """Enough to see that there is nothing to read."""
+    (tmp_path / "a.jsonl").write_text(CHAT)
+    (tmp_path / "notes.txt").write_text("nothing of ours\n")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("inside.jsonl", CHAT)
+    paths = [tmp_path / name for name in ("a.jsonl", "notes.txt", "b.zip")]
+    assert known_files(workspace.catalog_path) == {}
+    read(workspace, *paths)
+    known = known_files(workspace.catalog_path)
+    assert all(known[file.name] == file.state() for file in walk(paths))

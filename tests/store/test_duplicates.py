@@ -9,16 +9,16 @@ from investigate.store.types import Episode
 from investigate.store.workspace import create_workspace
 from investigate.store.writer import Commit, open_writer
 
-Planted = list[tuple[str, str, str | None]]
-"""(source, digest, identity); their ids count from 1."""
+Planted = list[tuple[str, str, str | None] | tuple[str, str, str | None, int]]
+"""(source, digest, identity) and characters, if any; their ids count from 1."""
 
 
 def marked(tmp_path: Path, episodes: Planted) -> dict[int, int]:
     workspace = create_workspace(tmp_path / "ws")
     rows = ShardRows()
-    for number, (source, digest, identity) in enumerate(episodes, 1):
+    for number, (source, digest, identity, *n_chars) in enumerate(episodes, 1):
         episode = Episode(source, str(number), digest, identity=identity)
-        assigned = {"uid": f"{number:x}", "revision": 0, "n_messages": 0, "n_parts": 0, "n_chars": 0}
+        assigned = {"uid": f"{number:x}", "revision": 0, "n_messages": 0, "n_parts": 0, "n_chars": sum(n_chars)}
         rows.add_episode(episode, format="chat", episode_id=number, **assigned)
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
@@ -33,6 +33,10 @@ def marked(tmp_path: Path, episodes: Planted) -> dict[int, int]:
         ([("a", "d1", "i"), ("b", "d2", "i")], {2: 1}),
         # the original is the first by source, whatever its id
         ([("b", "d1", None), ("a", "d1", None)], {1: 2}),
+        # the original is the fullest, and among equals the first by source
+        ([("a", "d1", "i", 10), ("b", "d2", "i", 30), ("c", "d3", "i", 30), ("d", "d4", None, 99)], {1: 2, 3: 2}),
+        # also where only a chain leads to it
+        ([("a", "d1", "i", 5), ("a", "d2", "i", 4), ("a", "d2", "j", 4), ("a", "d3", "j", 9)], {1: 4, 2: 4, 3: 4}),
         # 1 and 2 share an identity, 2 and 3 their bytes, 3 and 4 another identity: one run, logged four times
         ([("a", "d1", "i"), ("a", "d2", "i"), ("a", "d2", "j"), ("a", "d3", "j")], {2: 1, 3: 1, 4: 1}),
         # the same chain with its links in the other order

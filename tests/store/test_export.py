@@ -14,7 +14,7 @@ from investigate.ingest.format import Source
 from investigate.ingest.formats import openai_chat, scout
 from investigate.ingest.parquet_rows import first_rows
 from investigate.store import export
-from investigate.store.errors import UsageError
+from investigate.store.errors import StoreError, UsageError
 from investigate.store.reader import Reader, open_reader
 from investigate.store.select import select_episodes
 from investigate.store.shards import ShardRows
@@ -296,7 +296,7 @@ class _Breaks:
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise OSError("the disk is gone")
+            raise StoreError("the disk is gone")
 
     def table(self, *question: Any) -> Any:
         self._count()
@@ -316,7 +316,7 @@ def test_a_crash_leaves_nothing_under_the_name_nor_beside_it(
     monkeypatch.setattr(export, "_GROUP_ROWS", 1)
     with workspace(tmp_path, *[FULL] * 4) as reader:
         before = sorted(tmp_path.iterdir())
-        with pytest.raises(OSError, match="the disk is gone"):
+        with pytest.raises(StoreError, match="the disk is gone"):
             write(_Breaks(reader, n_answers), [1, 2, 3, 4], tmp_path / "new" / "out")
         assert list((tmp_path / "new").iterdir()) == []
         (tmp_path / "new").rmdir()

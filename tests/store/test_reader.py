@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from investigate.store.errors import UsageError
+from investigate.store.errors import StoreError, UsageError
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part
@@ -108,3 +108,40 @@ def test_where_is_a_predicate_and_nothing_else(workspace: Workspace) -> None:
             reader.select_ids("1=1); DROP TABLE duplicates; --")
         with pytest.raises(UsageError):
             reader.select_ids("no_such_column = 1")
+
+
+def _shard(workspace: Workspace, table: str) -> Path:
+    return next((workspace.data / table).glob("*.parquet"))
+
+
+def test_a_file_that_is_gone_is_named_with_what_brings_it_back(workspace: Workspace) -> None:
+    with open_reader(workspace) as reader:
+        (shard,) = reader.shards("parts")
+        lost = _shard(workspace, "parts")
+        kept = lost.read_bytes()
+        lost.unlink()
+        for ask in (
+            lambda: reader.rows("FROM parts"),
+            lambda: reader.user_table("FROM parts"),
+            lambda: reader.group_sizes(shard),
+            lambda: list(reader.batches(shard, ["text"])),
+        ):
+            with pytest.raises(StoreError, match=f"lacks {lost}: put it back from a copy of the workspace, or ingest"):
+                ask()
+        lost.write_bytes(kept)
+        assert len(reader.rows("FROM parts")) == 3
+
+
+def test_a_file_that_is_gone_before_the_views_are_made_is_named_too(workspace: Workspace) -> None:
+    lost = sorted(_shard(workspace, table) for table in ("episodes", "parts"))
+    for path in lost:
+        path.unlink()
+    with pytest.raises(StoreError, match=f"lacks {lost[0]} and 1 more of its files"), open_reader(workspace) as reader:
+        reader.rows("FROM episodes")
+
+
+def test_a_file_that_is_cut_off_is_said(workspace: Workspace) -> None:
+    shard = _shard(workspace, "parts")
+    shard.write_bytes(shard.read_bytes()[:50])
+    with pytest.raises(StoreError, match="cannot be read"), open_reader(workspace) as reader:
+        reader.rows("FROM parts")

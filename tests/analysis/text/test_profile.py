@@ -93,6 +93,33 @@ def test_duplicates_are_counted_by_what_made_them_and_folded_in_every_rate(profi
     assert row_of(found, "faults", fault="error logged")["n"] == 2
 
 
+def test_a_copy_stands_for_an_original_that_where_leaves_out(profile_of: MakeProfile) -> None:
+    found = profile_of(
+        [
+            episode(ASKED, ANSWERED, identity="i", model="small", reward=1.0),
+            episode(ASKED, ANSWERED, ANSWERED, identity="i", model="large", reward=2.0),
+            episode(ASKED, identity="i", model="small", reward=3.0),
+            episode(ASKED, ANSWERED, identity="j", model="small", reward=4.0),
+        ],
+        where="model = 'small'",
+    )
+    # Of 1 and 3, copies of 2, the fuller one is counted.
+    assert (found.n_episodes, found.n_folded) == (2, 1)
+    assert row_of(found, "rewards", environment=None)["mean"] == 2.5
+    (row,) = found.tables["duplicates"]
+    assert (row["n"], row["most_copied"], row["other_model"], row["shorter"]) == (1, 1, 0, 1)
+
+
+def test_copies_under_another_model_and_with_less_text_are_counted(profile_of: MakeProfile) -> None:
+    found = profile_of([
+        episode(ASKED, identity="i", model="a"), episode(ASKED, ANSWERED, identity="i", model="b"),
+        episode(ASKED, ANSWERED, identity="i", model="b"), episode(ASKED, ANSWERED, identity="i"),
+        episode(ASKED, ANSWERED, identity="j"), episode(ASKED, ANSWERED, identity="j"),
+    ])  # fmt: skip
+    (row,) = found.tables["duplicates"]
+    assert (row["n"], row["originals"], row["other_model"], row["shorter"], row["most_copied"]) == (4, 2, 2, 1, 2)
+
+
 def test_what_is_missing_by_format(profile_of: MakeProfile) -> None:
     found = profile_of([
         episode(ASKED, format="one", reward=1.0, scores={"x": 1}, calls=(Call(0),)),
@@ -131,6 +158,19 @@ def test_names_with_who_gave_them(profile_of: MakeProfile) -> None:
     assert (strange["n"], strange["known"], strange["mean"], strange["provenance"]) == (2, 1, 2.0, "judge:m")
     assert row_of(found, "names", kind="verdicts")["name"] == "lied"
     assert row_of(found, "names", kind="labels")["mean"] is None
+
+
+def test_truths_in_words_have_a_mean_and_other_words_are_told(profile_of: MakeProfile) -> None:
+    found = profile_of([
+        *[episode(verdicts={"guilty": word}) for word in ("YES", "no", "No", True)],
+        *[episode(scores={"grade": grade}) for grade in ("C", "I", "I", "P", "N", 1)], episode(scores={"grade": None}),
+    ])  # fmt: skip
+    guilty = row_of(found, "names", name="guilty")
+    assert (guilty["numbers"], guilty["known"], guilty["mean"], guilty["least"], guilty["most"]) == (4, 4, 0.5, 0, 1)
+    grade = row_of(found, "names", name="grade")
+    assert (grade["n"], grade["known"], grade["numbers"], grade["distinct_values"]) == (7, 6, 1, 5)
+    assert grade["commonest"][0] == {"value": "I", "n": 2}
+    assert len(grade["commonest"]) == 3
 
 
 def test_lengths(profile_of: MakeProfile) -> None:
@@ -228,6 +268,37 @@ def test_a_tool_of_which_the_log_does_not_say_is_unknown_and_not_fine(profile_of
     assert row_of(found, "tools", environment=None, tool="web")["unparsable"] == 1
     failed = row_of(found, "faults", fault="a tool failed")
     assert (failed["k"], failed["n"], failed["unknown"], failed["example"]) == (1, 1, 2, 1)
+
+
+def test_a_result_in_several_parts_is_one_result(profile_of: MakeProfile) -> None:
+    def answers(*parts: tuple[str, str | None, bool | None]) -> Message:
+        return Message(
+            "tool", tuple(Part("tool_result", text, "bash", call, is_error=bad) for text, call, bad in parts)
+        )
+
+    found = profile_of([
+        # One call answered in two parts, one of which tells; two calls in one message; the second id used again.
+        episode(ASKED, calls(), answers(("a", "1", None), ("exit 1", "1", True)), calls(), calls(),
+                answers(("b", "2", False), ("c", "3", None)), calls(), answers(("d", "2", False))),
+        # Without an id, the message is the result.
+        episode(ASKED, calls(), answers(("e", None, False), ("exit 0", None, False)), ANSWERED),
+        # Two parts of the one result that came are no two results: a call is still unanswered.
+        episode(ASKED, calls(), calls(), answers(("f", "1", False), ("exit 0", "1", False)), ANSWERED),
+        *[episode(ASKED, calls(), answers((str(i), "1", False), ("exit 0", "1", False)), ANSWERED) for i in range(3)],
+    ])  # fmt: skip
+    bash = row_of(found, "tools", environment=None, tool="bash")
+    assert (bash["calls"], bash["results"], bash["k"], bash["n"], bash["unknown"]) == (10, 9, 1, 8, 1)
+    failed = row_of(found, "faults", fault="a tool failed")
+    assert (failed["k"], failed["n"], failed["unknown"]) == (1, 6, 0)
+    unanswered = row_of(found, "faults", fault="tool call without a result")
+    assert (unanswered["k"], unanswered["example"]) == (1, 3)
+    assert not row_of(found, "faults", fault="same tool result three times or more")["k"]
+    assert not found.tables["repeated"]
+
+
+def test_tools_stand_in_the_order_of_their_calls(profile_of: MakeProfile) -> None:
+    found = profile_of([episode(ASKED, calls("b"), calls("b"), *[calls("a"), returns("x", name="a")], ANSWERED)])
+    assert [row["tool"] for row in found.tables["tools"] if row["environment"] is None] == [None, "b", "a"]
 
 
 FAULTY = {
