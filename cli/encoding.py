@@ -1,7 +1,7 @@
 """Getting an encoder and its vectors ready for a command, and telling the person what that means.
 
 Takes a workspace and the name of an encoder, gives an encoder whose vectors are as complete as the person would wait
-for. Shared by ``search``, ``cluster`` and ``index``.
+for. Shared by every command that compares by meaning.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..analysis.text.encode import Encoder
     from ..store.workspace import Workspace
 
-CHARS_PER_SECOND: Final = 30_000
-"""MiniLM on two cores; only used to decide whether to ask first."""
 PATIENCE_SECONDS: Final = 120
 
 
@@ -22,21 +20,20 @@ def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False
 
     What would take longer than two minutes is not begun unless ``whole``; the person is told how to have it done.
     """
+    from ..analysis.text.embed import is_prepared, pending_chars
     from ..analysis.text.encode import load_encoder
-    from ..analysis.text.vectors import pending_chars, update_vectors
-    from ..store.errors import StoreError
     from ..store.reader import open_reader
-    from ..store.writer import open_writer
-    from .output import say, track
+    from .output import say
 
-    encoder = None if name == "none" else load_encoder(name)
+    encoder = None if name == "none" else load_encoder(name, workspace.root)
     if encoder is None:
         if name != "none":
             say("No sentence encoder is installed (`pip install 'investigate[offline]'`), so only words are compared.")
         return None
     with open_reader(workspace) as reader:
         pending, total = pending_chars(workspace, encoder, reader)
-    seconds = pending / CHARS_PER_SECOND
+        preparing = not is_prepared(reader, encoder)
+    seconds = pending / encoder.chars_per_second + (_preparing_seconds(pending) if preparing else 0)
     if pending and seconds > PATIENCE_SECONDS and not whole:
         share = 1 - pending / total
         say(
@@ -46,10 +43,55 @@ def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False
     elif pending:
         if seconds > 5:
             say(f"Encoding {pending:,} characters for search by meaning, once; about {seconds:.0f} s.")
-        try:
-            with open_writer(workspace) as writer:
-                for _ in track(update_vectors(writer, encoder), "encode"):
-                    pass
-        except StoreError as error:
-            say(f"The vectors are not brought up to date: {error}")
+        _update(workspace, encoder, pending)
     return encoder
+
+
+def _preparing_seconds(n_chars: int) -> float:
+    """What fitting the encoder to the workspace takes: a sample is read by MiniLM."""
+    from ..analysis.text.encode import SLOW_CHARS
+    from ..analysis.text.static import SAMPLE
+
+    return min(n_chars, 500 * SAMPLE) / SLOW_CHARS
+
+
+def _update(workspace: Workspace, encoder: Encoder, pending: int) -> None:
+    from ..analysis.text.embed import is_prepared, prepare, update_vectors
+    from ..store.errors import StoreError
+    from ..store.reader import open_reader
+    from ..store.writer import open_writer
+    from .output import say, track_amount
+
+    try:
+        with open_writer(workspace) as writer:
+            with open_reader(workspace) as reader:
+                if not is_prepared(reader, encoder):
+                    say(f"Fitting the encoder {encoder.name!r} to a sample of this workspace.")
+                    prepare(reader, encoder)
+            for _ in track_amount(update_vectors(writer, encoder), "encode", pending):
+                pass
+    except StoreError as error:
+        say(f"The vectors are not brought up to date: {error}")
+
+
+def update_index(opened: Workspace) -> None:
+    """Index what ingest left; another writer at work, or a folder that cannot be written, only means that the newest
+    episodes are not found yet."""
+    from ..analysis.text.index import INDEX_NAME, pending_shards, update_text_index
+    from ..store.catalog import connect_for_reading
+    from ..store.errors import StoreError
+    from ..store.reader import open_reader
+    from ..store.writer import open_writer
+    from .output import say, track
+
+    with connect_for_reading(opened.catalog_path) as catalog, open_reader(opened) as reader:
+        rows = catalog.execute("SELECT shard_id FROM indexed WHERE index_name = ?", (INDEX_NAME,))
+        pending = pending_shards(reader, {row[0] for row in rows})
+    if not pending:
+        return
+    try:
+        with open_writer(opened) as writer:
+            for _ in track(update_text_index(writer), "index", len(pending)):
+                pass
+    except StoreError as error:
+        say(f"{len(pending)} shards are not indexed yet, so their episodes are not found: {error}")

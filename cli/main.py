@@ -17,6 +17,9 @@ from .. import __version__
 from ..store.errors import InvestigateError
 from . import (
     cluster,
+    compare,
+    concept,
+    discover,
     doctor,
     episodes,
     export,
@@ -32,6 +35,7 @@ from . import (
     sources,
     sql,
     steer,
+    trend,
 )
 
 app = typer.Typer(
@@ -67,6 +71,10 @@ app.command("show")(show.command)
 app.command("search")(search.command)
 app.command("index")(index.command)
 app.command("cluster")(cluster.command)
+app.command("compare")(compare.command)
+app.command("discover")(discover.command)
+app.command("trend")(trend.command)
+app.add_typer(concept.app, name="concept")
 app.command("sql")(sql.command)
 app.add_typer(model.app, name="model")
 app.command("replay")(replay.command)

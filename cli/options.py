@@ -31,7 +31,7 @@ ModelOption = Annotated[
 ]
 EncoderOption = Annotated[
     str | None,
-    typer.Option("--encoder", metavar="NAME", help="Sentence encoder: minilm, a folder, a cached hub id, or none."),
+    typer.Option("--encoder", metavar="NAME", help="static, minilm, a folder, a cached hub id, or none."),
 ]
 ProbeOption = Annotated[str, typer.Option("--probe", metavar="NAME", help="A probe, such as deception.")]
 KindOption = Annotated[str | None, typer.Option("--kind", help="Which kind of probe, where there are several.")]

@@ -144,3 +144,24 @@ def track(items: Iterable[Any], what: str, total: int | None = None) -> Iterator
         for item in items:
             yield item
             progress.advance(task)
+
+
+def track_amount(amounts: Iterable[int], what: str, total: int) -> Iterator[int]:
+    """The same for steps of different size: each item says how many characters it was. Shows rate and time left."""
+    if not sys.stderr.isatty():
+        yield from amounts
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    bar = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*bar, console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        for amount in amounts:
+            yield amount
+            progress.advance(task, amount)

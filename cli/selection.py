@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..store.errors import InputError, UsageError
 
@@ -41,7 +41,7 @@ def selected_ids(
     elif where is not None:
         ids = reader.select_ids(where)
     else:
-        ids = _piped(source or "-")
+        ids = _piped_ids(source or "-")
         for missing in sorted(set(ids) - set(reader.existing_ids(ids))):
             raise NotFoundError(f"There is no episode {missing}; is the pipe from this workspace?")
     ids = list(dict.fromkeys(ids))
@@ -51,16 +51,30 @@ def selected_ids(
     return ids[:limit]
 
 
-def _piped(source: str) -> list[int]:
+def piped_rows(source: str) -> list[dict[str, Any]]:
+    """JSON Lines from standard input, each an object."""
     if source != "-":
         raise UsageError("--from reads standard input only: `… --json | investigate … --from -`.")
-    ids = []
+    rows = []
     for number, line in enumerate(sys.stdin, start=1):
         if line.strip():
             try:
-                ids.append(int(json.loads(line)["episode_id"]))
-            except (ValueError, KeyError, TypeError):
-                raise InputError(
-                    f"Line {number} of standard input has no episode_id; pipe from a command with --json."
-                ) from None
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise InputError(f"Line {number} of standard input is no JSON object; pipe from a command with --json.")
+            rows.append(row)
+    return rows
+
+
+def _piped_ids(source: str) -> list[int]:
+    ids = []
+    for number, row in enumerate(piped_rows(source), start=1):
+        try:
+            ids.append(int(row["episode_id"]))
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"Row {number} of standard input has no episode_id; pipe from a command with --json."
+            ) from None
     return ids

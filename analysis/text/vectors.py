@@ -1,49 +1,39 @@
 """Chunk embeddings of the workspace's parts, one index per encoder.
 
-Takes a writer and an encoder to build, a reader and a query vector to search; gives chunks as spans with their cosine
-similarity. Derived and resumable: what was encoded before an interruption stays. Knows no screen.
+Takes a reader and a query vector, gives chunks as spans with their cosine similarity. Derived: ``embed.py`` makes them
+again. Knows no screen.
 
-Stored under ``index/vectors/<encoder>/`` as pieces, one per 250 parts of a shard: ``<piece>.npy`` (float16,
-one row per distinct text and d columns) and ``<piece>.parquet`` (one row per chunk, ``vector`` its row in the matrix).
+Search is exact: the product of the query with every vector, in half precision (SIMD) over memory-mapped files.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from ...store.reader import Reader, open_reader
-from ...store.shards import Shard
-from ...store.types import Span
+from ...store.reader import Reader
+from ...store.types import KINDS, ROLES, Span
 from ...store.workspace import Workspace
-from ...store.writer import Writer
-from .chunks import chunk_text, split_to_fit
 from .encode import Encoder
 from .index import Filters
-
-_SCHEMA: Final = pa.schema(
-    [
-        ("episode_id", pa.int64()),
-        ("revision", pa.int32()),
-        ("message_index", pa.int32()),
-        ("part_index", pa.int32()),
-        ("role", pa.string()),
-        ("kind", pa.string()),
-        ("start", pa.int64()),
-        ("end", pa.int64()),
-        ("vector", pa.int32()),
-    ]
+from .segments import (
+    COLUMNS,
+    Segment,
+    drop_episodes,
+    read_segments,
 )
-PIECE_ROWS: Final = 250
-"""Parts in a piece: what an interruption can cost, some seconds of encoding."""
-_PART_COLUMNS: Final = ("episode_id", "revision", "message_index", "part_index", "role", "kind", "text")
+
+ROLE_PLACES: Final = {role: place for place, role in enumerate(ROLES)}
+KIND_PLACES: Final = {kind: place for place, kind in enumerate(KINDS)}
+PENDING: Final = "pending"
+"""Below an index's folder: pieces of shards that are not done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,141 +46,125 @@ class ChunkHit:
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """Chunks with their vectors: row ``rows.vector[i]`` of ``vectors`` (n, d) float16 belongs to chunk ``i``."""
+    """Chunks with their vectors: row ``rows["vector"][i]`` of ``vectors`` (n, d) float16 belongs to chunk ``i``."""
 
-    rows: dict[str, np.ndarray]
-    vectors: np.ndarray
+    rows: dict[str, NDArray[Any]]
+    vectors: NDArray[np.float16]
 
 
 def index_name(encoder: Encoder) -> str:
     """The catalog's name of an encoder's index; the same encoder with other weights has another one."""
     readable = re.sub(r"[^A-Za-z0-9]+", "-", encoder.name).strip("-")[-40:]
-    return f"{readable}-{encoder.fingerprint[:8]}"
+    return f"vectors-{readable}-{encoder.fingerprint[:8]}"
 
 
-def pending_chars(workspace: Workspace, encoder: Encoder, reader: Reader) -> tuple[int, int]:
-    """(characters not encoded yet, characters in all); a piece counts by its share of its shard's rows."""
-    folder = _folder(workspace, encoder)
-    (total,) = reader.rows("SELECT coalesce(sum(n_chars), 0)::BIGINT AS n FROM episodes")
-    pieces = list(_pieces(reader))
-    rows = sum(n_rows for _, n_rows in pieces)
-    missing = sum(n_rows for name, n_rows in pieces if not (folder / f"{name}.parquet").exists())
-    return (total["n"] * missing // rows if rows else 0), total["n"]
-
-
-def update_vectors(writer: Writer, encoder: Encoder) -> Iterator[int]:
-    """Encode what is not encoded yet; yields the number of characters done, piece by piece."""
-    folder = _folder(writer.workspace, encoder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_reader(writer.workspace) as reader:
-        for shard in reader.shards("parts"):
-            for group, batch in enumerate(reader.batches(shard, _PART_COLUMNS)):
-                for first in range(0, batch.num_rows, PIECE_ROWS):
-                    path = folder / f"{_piece_name(shard, group, first)}.parquet"
-                    if not path.exists():
-                        yield _write_piece(path, batch.slice(first, PIECE_ROWS).to_pydict(), encoder)
+def forget_in_vectors(workspace: Workspace, episode_ids: Collection[int]) -> None:
+    """Take episodes out of the vectors of every encoder."""
+    for folder in workspace.index("vectors").glob("*"):
+        shutil.rmtree(folder / PENDING, ignore_errors=True)
+        drop_episodes(folder, episode_ids)
 
 
 def load_chunks(reader: Reader, encoder: Encoder, filters: Filters = Filters()) -> Chunks:  # noqa: B008 - immutable
-    """All encoded chunks of live episodes that pass the filters."""
-    folder = _folder(reader.workspace, encoder)
+    """All encoded chunks of live episodes that pass the filters. ``rows`` has COLUMNS, role and kind as words."""
+    index = open_vectors(reader, encoder)
+    columns, matrices, offset = [], [], 0
+    for segment in index.segments:
+        rows = np.array(segment.rows[:, index.passing(segment, filters)])
+        rows[COLUMNS.index("vector")] += offset
+        offset += len(segment.vectors)
+        columns.append(rows)
+        matrices.append(segment.vectors)
+    whole = np.concatenate(columns, axis=1) if columns else np.zeros((len(COLUMNS), 0), np.int64)
+    named: dict[str, NDArray[Any]] = dict(zip(COLUMNS, whole, strict=True))
+    named |= {"role": np.array(ROLES)[named["role"]], "kind": np.array(KINDS)[named["kind"]]}
+    if len(matrices) == 1:
+        return Chunks(named, matrices[0])
+    return Chunks(named, np.concatenate(matrices) if matrices else np.zeros((0, encoder.dimension), np.float16))
+
+
+def open_vectors(reader: Reader, encoder: Encoder) -> VectorIndex:
+    """What is encoded by now, memory-mapped."""
     retired = {(row["episode_id"], row["revision"]) for row in reader.rows("SELECT * FROM retired")}
-    tables, matrices, offset = [], [], 0
-    for name, _ in _pieces(reader):
-        if not (folder / f"{name}.parquet").exists():
-            continue
-        matrix = np.load(folder / f"{name}.npy", mmap_mode="r")
-        rows = pq.read_table(folder / f"{name}.parquet")
-        position = rows.schema.get_field_index("vector")
-        shifted = pa.array(rows["vector"].to_numpy() + offset, pa.int32())
-        tables.append(rows.set_column(position, "vector", shifted))
-        matrices.append(matrix)
-        offset += len(matrix)
-    rows = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
-    rows = rows.filter(_mask(rows, filters, retired))
-    vectors = np.concatenate(matrices) if matrices else np.zeros((0, encoder.dimension), np.float16)
-    return Chunks({name: rows[name].to_numpy(zero_copy_only=False) for name in rows.column_names}, vectors)
+    return VectorIndex(read_segments(index_folder(reader.workspace, encoder)), retired)
 
 
-def search_chunks(chunks: Chunks, query: np.ndarray, limit: int) -> list[ChunkHit]:
-    """The chunks closest to a query vector (d,), best first; at most one per part."""
-    if not len(chunks.rows["vector"]):
-        return []
-    similarity = _multiply(chunks.vectors, query)[chunks.rows["vector"]]
-    hits: dict[tuple[int, int, int], ChunkHit] = {}
-    for i in np.argsort(-similarity, kind="stable"):
-        row = {
-            name: int(chunks.rows[name][i]) for name in ("episode_id", "message_index", "part_index", "start", "end")
-        }
-        key = (row["episode_id"], row["message_index"], row["part_index"])
-        if key not in hits:
-            hits[key] = ChunkHit(Span(**row), float(similarity[i]))
-            if len(hits) == limit:
-                break
-    return list(hits.values())
+class VectorIndex:
+    """Made by ``open_vectors``. ``retired`` are the (episode_id, revision) that newer ones replace."""
+
+    def __init__(self, segments: list[Segment], retired: set[tuple[int, int]]) -> None:
+        self.segments = segments
+        self._retired = retired
+
+    def search(self, query: NDArray[np.floating], filters: Filters, limit: int) -> list[ChunkHit]:
+        """The chunks closest to a query vector (d,), best first; at most one per part."""
+        similarity = [self._similarities(segment, query, filters) for segment in self.segments]
+        whole = np.concatenate(similarity) if similarity else np.zeros(0, np.float32)
+        ends = np.cumsum([len(part) for part in similarity])
+        n_possible = int(np.isfinite(whole).sum())
+        n_looked_at = 4 * limit
+        while True:
+            hits = self._best(whole, ends, min(n_looked_at, n_possible), limit)
+            if len(hits) == limit or n_looked_at >= n_possible:
+                return hits
+            n_looked_at *= 4
+
+    def passing(self, segment: Segment, filters: Filters) -> NDArray[np.bool_]:
+        """(n,), which rows are live and pass the filters."""
+        keep = np.ones(segment.rows.shape[1], bool)
+        if filters.kinds is not None:
+            keep &= np.isin(segment.column("kind"), [KIND_PLACES[kind] for kind in filters.kinds])
+        if filters.roles is not None:
+            keep &= np.isin(segment.column("role"), [ROLE_PLACES[role] for role in filters.roles])
+        if filters.episode_ids is not None:
+            keep &= np.isin(segment.column("episode_id"), np.asarray(filters.episode_ids, np.int64))
+        if self._retired:
+            episodes = np.fromiter({episode_id for episode_id, _ in self._retired}, np.int64)
+            for row in np.flatnonzero(keep & np.isin(segment.column("episode_id"), episodes)):
+                pair = (int(segment.column("episode_id")[row]), int(segment.column("revision")[row]))
+                keep[row] = pair not in self._retired
+        return keep
+
+    def _similarities(self, segment: Segment, query: NDArray[np.floating], filters: Filters) -> NDArray[np.float32]:
+        """(n,), of every row; minus infinity where it does not pass."""
+        of_rows = _dots(segment.vectors, query)[segment.column("vector")]
+        if self._retired or filters != Filters():
+            of_rows[~self.passing(segment, filters)] = -np.inf
+        return of_rows
+
+    def _best(
+        self, similarity: NDArray[np.float32], ends: NDArray[np.int64], n_looked_at: int, limit: int
+    ) -> list[ChunkHit]:
+        if not n_looked_at:
+            return []
+        top = np.argpartition(-similarity, n_looked_at - 1)[:n_looked_at]
+        hits: dict[tuple[int, int, int], ChunkHit] = {}
+        for place in top[np.lexsort((top, -similarity[top]))]:
+            number = int(np.searchsorted(ends, place, side="right"))
+            segment = self.segments[number]
+            row = int(place) - (int(ends[number - 1]) if number else 0)
+            values = [int(segment.column(name)[row]) for name in _SPAN]
+            key = (values[0], values[1], values[2])
+            if key not in hits:
+                hits[key] = ChunkHit(Span(*values), float(similarity[place]))
+                if len(hits) == limit:
+                    break
+        return list(hits.values())
 
 
-def _multiply(vectors: np.ndarray, query: np.ndarray, rows: int = 65_536) -> np.ndarray:
-    # In blocks: numpy has no half-precision product, and the whole matrix in single precision may not fit.
-    wide = query.astype(np.float32)
-    blocks = (vectors[i : i + rows].astype(np.float32) @ wide for i in range(0, len(vectors), rows))
-    return np.concatenate(list(blocks))
+_SPAN: Final = ("episode_id", "message_index", "part_index", "start", "end")
 
 
-def _folder(workspace: Workspace, encoder: Encoder) -> Path:
+def _dots(vectors: NDArray[np.float16], query: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(m,) products of the rows of ``vectors`` (m, d) with ``query`` (d,)."""
+    import numkong
+
+    if not len(vectors):
+        return np.zeros(0, np.float32)
+    products = np.asarray(numkong.cdist(query.astype(np.float16)[None], vectors, metric="dot"))
+    return np.asarray(products[0], np.float32)
+
+
+def index_folder(workspace: Workspace, encoder: Encoder) -> Path:
+    """Where an encoder's segments are."""
     return workspace.index("vectors", index_name(encoder))
-
-
-def _pieces(reader: Reader) -> Iterator[tuple[str, int]]:
-    """(name, rows) of every piece there should be."""
-    for shard in reader.shards("parts"):
-        for group, n_rows in enumerate(reader.group_sizes(shard)):
-            for first in range(0, n_rows, PIECE_ROWS):
-                yield _piece_name(shard, group, first), min(PIECE_ROWS, n_rows - first)
-
-
-def _piece_name(shard: Shard, group: int, first: int) -> str:
-    return f"{shard.shard_id}-{group}-{first}"
-
-
-def _write_piece(path: Path, columns: dict[str, list[Any]], encoder: Encoder) -> int:
-    rows: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
-    numbers: dict[str, int] = {}
-    found = [
-        (keys, text, start, text[start:end])
-        for *keys, text in zip(*(columns[name] for name in _PART_COLUMNS), strict=True)
-        if keys[-1] != "media"
-        for start, end in chunk_text(text)
-    ]
-    split = split_to_fit((chunk for *_, chunk in found), encoder.fits)
-    for keys, text, position, chunk in found:
-        for low, high in split[chunk]:
-            start, end = position + low, position + high
-            vector = numbers.setdefault(text[start:end], len(numbers))
-            for name, value in zip(_SCHEMA.names, (*keys, start, end, vector), strict=True):
-                rows[name].append(value)
-    matrix = encoder.encode(list(numbers)) if numbers else np.zeros((0, encoder.dimension), np.float32)
-    temporary = path.with_suffix(".tmp.npy")
-    np.save(temporary, matrix.astype(np.float16))
-    temporary.rename(path.with_suffix(".npy"))
-    # The table last: a piece exists when its table does.
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.table(rows, _SCHEMA), temporary)
-    temporary.rename(path)
-    return sum(map(len, columns["text"]))
-
-
-def _mask(rows: pa.Table, filters: Filters, retired: set[tuple[int, int]]) -> np.ndarray:
-    keep = np.ones(rows.num_rows, bool)
-    wanted: Sequence[tuple[str, Sequence[Any] | None]] = (
-        ("episode_id", filters.episode_ids), ("kind", filters.kinds), ("role", filters.roles),
-    )  # fmt: skip
-    for name, values in wanted:
-        if values is not None:
-            keep &= np.isin(
-                rows[name].to_numpy(zero_copy_only=False).astype(object if name != "episode_id" else int), list(values)
-            )
-    if retired:
-        pairs = zip(rows["episode_id"].to_pylist(), rows["revision"].to_pylist(), strict=True)
-        keep &= np.fromiter((pair not in retired for pair in pairs), bool, rows.num_rows)
-    return keep

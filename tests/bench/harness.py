@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from investigate.store.reader import Reader, open_reader
 from investigate.store.workspace import open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
+LOG = Path(__file__).resolve().with_name("LOG.md")
 _OUR_LIBRARIES = ("investigate", "duckdb", "pyarrow", "orjson", "numpy", "zstandard")
 _PEER_LIBRARIES = ("datasets", "pyarrow", "inspect_ai", "pydantic")
 _VERSIONS = """
@@ -226,3 +228,10 @@ def _commit() -> str:
     except FileNotFoundError:
         return "unknown"
     return done.stdout.strip() or "unknown"
+
+
+def append_entry(title: str, lines: Sequence[str]) -> None:
+    """Add a dated entry to the log."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    entry = "\n".join(["", f"## {now}: {title}", "", "```text", *lines, "```", ""])
+    LOG.write_text(LOG.read_text(encoding="utf-8") + entry, encoding="utf-8")

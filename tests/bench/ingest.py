@@ -21,21 +21,14 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import memory
 import small
 import stages
 import versus
-from harness import ROOT, Absent, Bench, Failed, machine
+from harness import LOG, ROOT, Absent, Bench, Failed, append_entry, machine
 
-LOG = Path(__file__).resolve().with_name("LOG.md")
-HEAD = """# Measurements of ingest
-
-What `python tests/bench/ingest.py --log` measured, newest last: one dated entry per run with its machine, versions and
-numbers as they were printed. Failures stay in. Entries are added and never changed, but for a line of remarks.
-"""
 PARTS: dict[str, Callable[[Bench], None]] = {
     "chat": versus.chat,
     "datasets": versus.datasets,
@@ -56,7 +49,7 @@ def main() -> int:
         bench.say(machine(bench))
         failed = [name for name in names if not _succeeds(bench, name)]
     if options.log:
-        _append(names, options.gb, bench.lines)
+        append_entry(f"{', '.join(names)}, --gb {options.gb:g}", bench.lines)
     return 1 if failed else 0
 
 
@@ -88,14 +81,6 @@ def _succeeds(bench: Bench, name: str) -> bool:
         bench.say(f"FAILED: {traceback.format_exc(limit=-1).strip()}")
         return False
     return True
-
-
-def _append(names: list[str], gb: float, lines: list[str]) -> None:
-    """Add an entry to the log."""
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    entry = "\n".join(["", f"## {now}: {', '.join(names)}, --gb {gb:g}", "", "```text", *lines, "```", ""])
-    before = LOG.read_text(encoding="utf-8") if LOG.exists() else HEAD
-    LOG.write_text(before + entry, encoding="utf-8")
 
 
 if __name__ == "__main__":

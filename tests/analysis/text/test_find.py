@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from investigate.analysis.text.embed import update_vectors
 from investigate.analysis.text.encode import Encoder
 from investigate.analysis.text.find import MODES, Hit, Question, find, get_mode
 from investigate.analysis.text.index import Filters, update_text_index
-from investigate.analysis.text.vectors import update_vectors
 from investigate.store import registry
 from investigate.store.errors import OptionalDependencyError, UsageError
 from investigate.store.reader import Reader, open_reader
@@ -198,3 +198,77 @@ def test_regex_points_at_the_match_itself(
 def test_what_is_no_pattern_is_refused(search: Search, pattern: str) -> None:
     with pytest.raises(UsageError, match=r"(regular expression|close it)"):
         search("regex", pattern)
+
+
+# Near-duplicates
+
+
+LONG = [f"the model looks at step {n} of the plan and finds the grader" for n in range(5)]
+
+
+@pytest.fixture
+def search_near(workspace: Workspace, store: Store, encoder: Encoder) -> Iterator[Search]:
+    text = " ".join(LONG)
+    said = [text, text, text.replace("step 3", "step 99"), text.upper().replace(" ", "\n "), LONG[0], LONG[1]]
+    store({number: [("assistant", "text", text)] for number, text in enumerate(said, start=1)})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        yield searcher(reader, encoder)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "keyword", "semantic"])
+def test_near_duplicates_are_folded_and_counted(search_near: Search, mode: str) -> None:
+    hits = search_near(mode, "grader plan")
+    long = [hit for hit in hits if hit.span.episode_id < 5]
+    assert [hit.duplicates + hit.near_duplicates for hit in long] == [3]
+    assert {hit.span.episode_id for hit in hits} - {long[0].span.episode_id} == {5, 6}
+    assert len(long[0].texts) == 3
+    assert all(hit.near_duplicates == 0 for hit in hits if hit not in long)
+
+
+def test_no_fold_shows_all(workspace: Workspace, search_near: Search, encoder: Encoder) -> None:
+    with open_reader(workspace) as reader:
+        hits = find(reader, "keyword", Question("grader plan", Filters(), 10, encoder), fold=False)
+    assert ids(hits) == [1, 2, 3, 4, 5, 6]
+    assert {(hit.duplicates, hit.near_duplicates) for hit in hits} == {(0, 0)}
+
+
+# Around a hit
+
+
+def test_context_is_the_text_on_either_side_in_whole_words(search: Search) -> None:
+    (hit,) = search("regex", "hacked again")
+    assert hit.around(0) == ("", "")
+    before, after = hit.around(12)
+    assert (before, after) == ("reward was ", " 🙂 by the")
+    everything = hit.around(1000)
+    assert everything[0] + hit.snippet + everything[1] == SAID[2]
+
+
+# Text that no spaces part
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "keyword", "regex"])
+@pytest.mark.parametrize(
+    ("query", "found"), [("评估", "评估"), ("テスト", "テスト"), ("평가", "평가"), ("ทดสอบ", "ทดสอบ")]
+)
+def test_words_of_unspaced_text(
+    workspace: Workspace, store: Store, encoder: Encoder, mode: str, query: str, found: str
+) -> None:
+    filler = "The plan is to answer honestly. " * 30
+    said = [
+        f"{filler}可是模型在评估中作弊了。{filler}",
+        "これはテストだと思う",
+        "이 평가를 통과해야 한다",
+        "นี่คือการทดสอบหรือ",
+        filler,
+    ]
+    store({number: [("assistant", "reasoning", text)] for number, text in enumerate(said, start=1)})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        hit, *others = searcher(reader, encoder)(mode, query)
+    (place,) = (number for number, text in enumerate(said, start=1) if query in text)
+    assert hit.span.episode_id == place
+    assert hit.snippet == said[place - 1][hit.span.start : hit.span.end]
+    assert found in hit.snippet
+    assert mode == "hybrid" or not others

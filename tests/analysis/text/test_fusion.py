@@ -1,28 +1,40 @@
-"""Reciprocal rank fusion against its formula."""
+"""Fusion against its formulas, and what it must not do."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from investigate.analysis.text.fusion import reciprocal_rank_fusion
+from investigate.analysis.text.fusion import MEANING_WEIGHT, fuse_shares
 
 
-def test_scores_are_sums_of_reciprocal_ranks() -> None:
-    fused = reciprocal_rank_fusion([["a", "b", "c"], ["b", "d"]])
-    assert fused[0] == ("b", pytest.approx(1 / 62 + 1 / 61))
-    assert dict(fused)["d"] == pytest.approx(1 / 62)
-    assert [key for key, _ in fused] == ["b", "a", "d", "c"]
+def fused(words: list[float], coverage: float, similarities: list[float], background: float) -> list[float]:
+    return fuse_shares(np.array(words), coverage, np.array(similarities), background).tolist()
 
 
-def test_equal_scores_keep_the_order_met() -> None:
-    assert [key for key, _ in reciprocal_rank_fusion([[3, 1], [1, 3], [2]])] == [3, 1, 2]
-    assert [key for key, _ in reciprocal_rank_fusion([["z"], ["a"], ["m"]])] == ["z", "a", "m"]
+def test_shares_by_hand() -> None:
+    w = MEANING_WEIGHT
+    got = fused([10.0, 5.0, 0.0], 1.0, [0.2, 0.6, 1.0], 0.2)
+    assert got == pytest.approx([1 - w, (1 - w) / 8 + w / 2, w])
+    assert fused([7.0, 0.0], 0.5, [0.2, 0.0], 0.2) == pytest.approx([(1 - w) / 8, 0])
 
 
-def test_a_repeated_key_counts_once() -> None:
-    assert reciprocal_rank_fusion([["a", "b", "a", "c"]], k=0) == [("a", 1.0), ("b", 0.5), ("c", pytest.approx(1 / 3))]
+def test_words_that_tell_nothing_leave_the_order_to_meaning() -> None:
+    """A member that is noise does not pull down the other."""
+    got = fused([0.3, 0.2, 0.1, 0.0], 0.05, [0.1, 0.3, 0.5, 0.7], 0.05)
+    assert got == sorted(got)
 
 
-def test_limit_and_nothing() -> None:
-    assert len(reciprocal_rank_fusion([range(10)], limit=3)) == 3
-    assert reciprocal_rank_fusion([]) == []
-    assert reciprocal_rank_fusion([[], []]) == []
+def test_meaning_that_tells_nothing_leaves_the_order_to_words() -> None:
+    got = fused([28.0, 25.0, 20.0, 15.0], 1.0, [0.201, 0.202, 0.203, 0.204], 0.2)
+    assert got == sorted(got, reverse=True)
+
+
+def test_what_has_every_word_is_not_overtaken_by_what_is_only_close() -> None:
+    """Also where BM25 is next to nothing, as in a very long text."""
+    assert fused([0.01, 0.0], 1.0, [0.0, 0.9], 0.1)[0] > fused([0.01, 0.0], 1.0, [0.0, 0.9], 0.1)[1]
+
+
+def test_neither_half_is_needed() -> None:
+    assert fused([0.0, 0.0], 0.0, [0.9, -0.8], 0.0) == pytest.approx([MEANING_WEIGHT * 0.9, 0.0])
+    assert fused([3.0], 1.0, [1.0], 1.0) == [1 - MEANING_WEIGHT]
+    assert fused([], 1.0, [], 0.0) == []

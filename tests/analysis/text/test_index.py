@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log
 
 import pytest
 from investigate.analysis.text.index import (
     INDEX_NAME,
     Filters,
+    count_documents,
+    coverage,
     pending_shards,
     search_text,
     update_text_index,
@@ -97,3 +100,65 @@ def test_a_removed_folder_is_made_again(workspace: Workspace, store: Store) -> N
     (folder / "meta.json").unlink()
     assert update(workspace) == 1
     assert found(workspace, "needle") == [(1, 0, 0)]
+
+
+def test_letters_that_no_spaces_part(workspace: Workspace, store: Store) -> None:
+    said = [
+        "I must answer. 模型在评估中作弊了。 Done.",
+        "これはテストです",
+        "이 평가는 시험이다",
+        "ฉันคิดว่านี่คือการทดสอบ",
+        "test",
+    ]
+    store({number: [("assistant", "reasoning", text)] for number, text in enumerate(said, start=1)})
+    update(workspace)
+    for query, ids in {
+        "评估": [1],
+        '"评估中作弊"': [1],
+        '"评估作弊"': [],
+        "估评": [],
+        "評価": [],
+        "テスト": [2],
+        '"テスト"': [2],
+        "평가": [3],
+        '"평가는 시험"': [3],
+        "평가를": [3],
+        '"평가를"': [],
+        "ทดสอบ": [4],
+        "test": [5],
+        "answer -评估": [],
+        "answer -评价": [1],
+        "done 中": [1],
+    }.items():
+        assert [key[0] for key in found(workspace, query)] == ids, query
+
+
+def test_an_index_of_an_older_kind_is_built_anew(workspace: Workspace, store: Store) -> None:
+    store({1: [("user", "text", "needle")]})
+    former = workspace.index("text")
+    former.mkdir(parents=True)
+    (former / "meta.json").write_text("what an older version left")
+    with open_writer(workspace) as writer, open_reader(workspace) as reader:
+        writer.mark_indexed("text", [shard.shard_id for shard in reader.shards("parts")])
+    assert update(workspace) == 1
+    assert found(workspace, "needle") == [(1, 0, 0)]
+    assert not former.exists()
+    with open_writer(workspace) as writer:
+        assert writer.indexed("text") == set()
+
+
+def test_coverage_is_the_share_of_the_information(workspace: Workspace, store: Store) -> None:
+    assert count_documents(workspace, ["a"]) == ({}, 0)
+    assert coverage(workspace, parse_query("a"), "a") == 0
+    store({n: [("user", "text", "apple " * n + ("pear" if n < 3 else "plum"))] for n in range(1, 9)})
+    update(workspace)
+    assert count_documents(workspace, ["apple", "pear", "none"]) == ({"apple": 8, "pear": 2, "none": 0}, 8)
+    apple, pear, none = log(1 + 0.5 / 8.5), log(1 + 6.5 / 2.5), log(1 + 8.5 / 0.5)
+    for query, text, share in [
+        ("apple pear", "a pear, an APPLE", 1),
+        ("apple pear", "apple", apple / (apple + pear)),
+        ("apple none", "apple", apple / (apple + none)),
+        ('"apple pear" none', "pear apple", (apple + pear) / (apple + pear + none)),
+        ("apple", "plum", 0),
+    ]:
+        assert coverage(workspace, parse_query(query), text) == pytest.approx(share), query

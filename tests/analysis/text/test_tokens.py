@@ -14,6 +14,8 @@ from investigate.analysis.text.tokens import (
     match_spans,
     parse_meaning,
     parse_query,
+    phrase_places,
+    segment,
 )
 from investigate.store.errors import UsageError
 
@@ -32,6 +34,10 @@ ODD = [
     "²",
     "ﬁx",
     "日本語",
+    "GPTの推論v2",
+    "평가를",
+    "ไม่เป็น",
+    "본",
     "𝔸",
     "e\u0301",
     "😀",
@@ -51,7 +57,7 @@ def _index(texts: list[str]) -> tuple[tantivy.Index, tantivy.Schema]:
     index = tantivy.Index(schema)
     writer = index.writer(heap_size=15_000_000, num_threads=1)
     for row, text in enumerate(texts):
-        writer.add_document(tantivy.Document(text=text, row=row))
+        writer.add_document(tantivy.Document(text=segment(text), row=row))
     writer.commit()
     writer.wait_merging_threads()
     index.reload()
@@ -81,25 +87,77 @@ def test_hits_are_those_of_the_index(texts: list[str], data: st.DataObject) -> N
             query, theirs = Query(terms=phrase), tantivy.Query.term_query(schema, "text", phrase[0])
         else:
             query, theirs = Query(phrases=(phrase,)), tantivy.Query.phrase_query(schema, "text", list(phrase))
+            placed = phrase_places(phrase)
+            if len(placed) > 1:  # what is left out of a phrase changes no answer
+                shorter = tantivy.Query.phrase_query(schema, "text", placed)
+                assert _hits(index, shorter, len(texts)) == _hits(index, theirs, len(texts)), phrase
         ours = {row for row, text in enumerate(texts) if match_spans(text, query)}
         assert ours == _hits(index, theirs, len(texts)), phrase
 
 
 def test_every_letter_is_a_letter_where_the_index_says_so() -> None:
-    characters = [chr(code) for code in range(0x20000) if not 0xD800 <= code < 0xE000]
+    characters = [chr(code) for code in range(0x33000) if not 0xD800 <= code < 0xE000]
     text = " ".join(characters)
-    assert [text[start:end] for _, start, end in find_tokens(text)] == tantivy.TextAnalyzerBuilder(
-        tantivy.Tokenizer.simple()
-    ).build().analyze(text)
+    letters = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build().analyze(text)
+    assert [text[start:end] for _, start, end in find_tokens(text)] == letters
+    # Letters that no spaces part are all letters to the index, or it would part them in another place than we do.
+    apart = [character for character in characters if character in "".join(segment(f"{character}x").split()[:-1])]
+    assert len(apart) > 90_000
+    assert set(apart) <= set(letters)
 
 
 @given(TEXTS)
 def test_places_are_exact(text: str) -> None:
-    end_before = 0
+    start_before = end_before = 0
     for word, start, end in find_tokens(text):
-        assert end_before <= start < end <= len(text)
+        assert start_before <= start < end <= len(text)
+        assert end_before <= start or len(text[start_before:end]) <= 2  # a letter and its pair
         assert "".join(character.lower() for character in text[start:end]) == word
-        end_before = end
+        start_before, end_before = start, end
+
+
+@given(TEXTS)
+def test_the_index_is_given_the_words_that_we_see(text: str) -> None:
+    default = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    default = default.filter(tantivy.Filter.remove_long(40)).filter(tantivy.Filter.lowercase())
+    assert default.build().analyze(segment(text)) == [word for word, _, _ in find_tokens(text)]
+
+
+UNSPACED = [
+    ("The answer. 模型在评估中作弊了 so be it", "评估", ["评估"]),
+    ("The answer. 模型在评估中作弊了 so be it", '"在评估中作弊"', ["在评估中作弊"]),
+    ("The answer. 模型在评估中作弊了 so be it", '"模型作弊"', []),
+    ("テストの評価データ", "評価", ["評価"]),
+    ("これはテストです", "てすと", []),
+    ("이 평가는 시험이다. 평가를 속였다", "평가", ["평가", "평가"]),
+    ("이 평가는 시험이다. 평가를 속였다", '"평가를 속였다"', ["평가를 속였다"]),
+    ("ฉันคิดว่านี่คือการทดสอบ", "ทดสอบ", ["ทดสอบ"]),
+    ("GPT的奖励 and 奖", "奖", ["奖", "奖"]),
+    ("GPT的奖励 and 奖", '"GPT的奖励 AND"', ["GPT的奖励 and"]),
+]
+
+
+@pytest.mark.parametrize(("text", "query", "found"), UNSPACED)
+def test_letters_that_no_spaces_part(text: str, query: str, found: list[str]) -> None:
+    asked = parse_query(query)
+    spans = match_spans(text, asked)
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:  # neighbouring pairs overlap
+        joined = [*joined[:-1], (joined[-1][0], end)] if joined and start < joined[-1][1] else [*joined, (start, end)]
+    assert [text[start:end] for start, end in joined] == found
+    index, schema = _index([text])
+    clauses = [tantivy.Query.term_query(schema, "text", term) for term in asked.terms]
+    clauses += [tantivy.Query.phrase_query(schema, "text", phrase_places(words)) for words in asked.phrases]
+    either = tantivy.Query.boolean_query([(tantivy.Occur.Should, clause) for clause in clauses])
+    assert _hits(index, either, 1) == ({0} if found else set())
+
+
+def test_a_sentence_without_spaces_asks_for_its_pairs() -> None:
+    assert parse_query("评估意识").terms == ("评估", "估意", "意识")
+    assert parse_query("GPT-4的评估 the").terms == ("的评", "评估", "the")
+    assert parse_query("GPT-4的评估 the").phrases == (("gpt", "4"),)
+    assert parse_query('eval -评估 "意识"').excluded == (("评", "评估", "估"),)
+    assert phrase_places(("意", "意识", "识", "x", "的")) == [(1, "意识"), (3, "x"), (4, "的")]
 
 
 def test_words_too_long_for_the_index_part_their_neighbours() -> None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from investigate.analysis.text.chunks import split_to_fit
+from investigate.analysis.text.embed import pending_chars, update_vectors
 from investigate.analysis.text.encode import Encoder, load_encoder
 from investigate.analysis.text.index import Filters
-from investigate.analysis.text.vectors import (
-    ChunkHit,
-    index_name,
-    load_chunks,
-    pending_chars,
-    search_chunks,
-    update_vectors,
-)
+from investigate.analysis.text.segments import read_segments
+from investigate.analysis.text.vectors import ChunkHit, forget_in_vectors, index_name, load_chunks, open_vectors
+from investigate.store.compact import compact
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace
 from investigate.store.writer import open_writer
@@ -34,8 +31,8 @@ def update(workspace: Workspace, encoder: Encoder) -> list[int]:
 
 def nearest(workspace: Workspace, encoder: Encoder, query: str, limit: int = 10, **filters: object) -> list[ChunkHit]:
     with open_reader(workspace) as reader:
-        chunks = load_chunks(reader, encoder, Filters(**filters))  # type: ignore[arg-type]
-    return search_chunks(chunks, encoder.encode([query])[0], limit)
+        index = open_vectors(reader, encoder)
+        return index.search(encoder.encode([query])[0], Filters(**filters), limit)  # type: ignore[arg-type]
 
 
 def ids(hits: list[ChunkHit]) -> list[int]:
@@ -95,28 +92,98 @@ def test_filters(workspace: Workspace, store: Store, encoder: Encoder) -> None:
     assert nearest(workspace, encoder, "x", episode_ids=[]) == []
 
 
-@pytest.mark.parametrize("left", [b"", None])
-def test_a_piece_half_written_is_made_again(
-    workspace: Workspace, store: Store, encoder: Encoder, left: bytes | None
+def test_interrupted_it_goes_on_where_it_stopped(
+    workspace: Workspace, store: Store, make_encoder: Callable[..., Encoder]
 ) -> None:
-    """Killed after the matrix and before the table, or within the matrix."""
-    store({1: [("user", "text", "first")]})
-    store({2: [("user", "text", "second")]})
-    update(workspace, encoder)
-    folder = workspace.index("vectors", index_name(encoder))
+    store({n: [("user", "text", text)] for n, text in enumerate(("first", "second", "third"), 1)})
+    seen: list[str] = []
+    encoder = replace(make_encoder(seen), piece_parts=1)
+    with open_writer(workspace) as writer:
+        updating = update_vectors(writer, encoder)
+        assert [next(updating), next(updating)] == [5, 6]
+        updating.close()
+    assert nearest(workspace, encoder, "first") == []
+    pending = workspace.index("vectors", index_name(encoder)) / "pending"
+    (pending / "half.tmp").write_bytes(b"PK")  # killed while it wrote
     with open_reader(workspace) as reader:
-        killed = folder / f"{reader.shards('parts')[0].shard_id}-0-0.parquet"
-    killed.unlink()
-    if left is not None:
-        killed.with_suffix(".tmp.npy").write_bytes(left)
-        killed.with_suffix(".npy").write_bytes(left)
-    assert ids(nearest(workspace, encoder, "first")) == [2]
-    with open_reader(workspace) as reader:
-        assert pending_chars(workspace, encoder, reader) == (5, 11)
+        assert pending_chars(workspace, encoder, reader) == (5, 16)
+    seen.clear()
     assert update(workspace, encoder) == [5]
-    assert ids(nearest(workspace, encoder, "first")) == [1, 2]
+    assert seen == ["third"]
+    assert ids(nearest(workspace, encoder, "first")) == [1, 2, 3]
+    assert not pending.exists()
     with open_reader(workspace) as reader:
-        assert pending_chars(workspace, encoder, reader) == (0, 11)
+        assert pending_chars(workspace, encoder, reader) == (0, 16)
+
+
+def test_killed_between_the_segment_and_the_catalog(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "first")]})
+    update(workspace, encoder)
+    with open_writer(workspace) as writer:
+        writer.forget_index(index_name(encoder))
+    assert update(workspace, encoder) == []
+    with open_reader(workspace) as reader:
+        assert len(load_chunks(reader, encoder).rows["vector"]) == 1
+
+
+def test_without_its_folder_it_is_made_anew(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "first")]})
+    update(workspace, encoder)
+    shutil.rmtree(workspace.index("vectors"))
+    assert nearest(workspace, encoder, "first") == []
+    assert update(workspace, encoder) == [5]
+    assert ids(nearest(workspace, encoder, "first")) == [1]
+
+
+def test_merged_shards_are_not_encoded_again(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    for n in range(1, 5):
+        store({n: [("user", "text", f"apple number {n}")]})
+    update(workspace, encoder)
+    with open_writer(workspace) as writer:
+        assert compact(writer, max_small=1) > 0
+    with open_reader(workspace) as reader:
+        assert len(reader.shards("parts")) == 1
+        assert pending_chars(workspace, encoder, reader)[0] == 0
+    assert update(workspace, encoder) == []
+    assert sorted(ids(nearest(workspace, encoder, "apple"))) == [1, 2, 3, 4]
+
+
+def test_small_segments_become_one(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    for n in range(1, 21):
+        store({n: [("user", "text", f"apple {n}"), ("tool", "text", "the same")]})
+        update(workspace, encoder)
+    folder = workspace.index("vectors", index_name(encoder))
+    segments = read_segments(folder)
+    assert len(segments) < 20
+    assert len(list(folder.glob("*.npy"))) == 3 * len(segments)
+    assert sorted(ids(nearest(workspace, encoder, "apple", 20, roles=["user"]))) == list(range(1, 21))
+    hits = nearest(workspace, encoder, "the same", 20, roles=["tool"])
+    assert sorted(ids(hits)) == list(range(1, 21))
+    assert min(hit.similarity for hit in hits) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_text_of_an_earlier_shard_is_not_encoded_again(
+    workspace: Workspace, store: Store, make_encoder: Callable[..., Encoder]
+) -> None:
+    seen: list[str] = []
+    encoder = make_encoder(seen)
+    for n in (1, 2):
+        store({n: [("user", "text", "the same"), ("tool", "text", f"apple {n}")]})
+        update(workspace, encoder)
+    assert seen == ["the same", "apple 1", "apple 2"]
+    hits = nearest(workspace, encoder, "the same", 2)
+    assert (ids(hits), hits[1].similarity) == ([1, 2], pytest.approx(1, abs=1e-3))
+
+
+def test_what_is_forgotten_leaves_the_disk(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "a secret")], 2: [("user", "text", "an apple"), ("tool", "text", "a pear")]})
+    update(workspace, encoder)
+    forget_in_vectors(workspace, [1])
+    (segment,) = read_segments(workspace.index("vectors", index_name(encoder)))
+    assert (segment.rows.shape[1], len(segment.vectors), len(segment.texts)) == (2, 2, 2)
+    hits = nearest(workspace, encoder, "an apple")
+    assert (ids(hits), hits[0].span.message_index) == ([2, 2], 0)
+    assert hits[0].similarity == pytest.approx(1, abs=1e-3)
 
 
 def test_other_weights_have_other_vectors(workspace: Workspace, store: Store, encoder: Encoder) -> None:
@@ -146,7 +213,7 @@ def test_split_to_fit_ends_where_nothing_fits() -> None:
 
 
 def test_the_tail_of_a_dense_chunk_is_found(workspace: Workspace, store: Store) -> None:
-    encoder = load_encoder()
+    encoder = load_encoder("minilm")
     if encoder is None:
         pytest.skip("needs the extra `offline`")
     numbers = random.Random(0)

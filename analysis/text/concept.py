@@ -1,0 +1,280 @@
+"""Few-shot concepts: a linear classifier on sentence embeddings, from a handful of examples.
+
+Takes texts that show a concept and texts that do not, and an encoder; gives a concept with a report of how well it
+tells examples apart that it was not trained on, and keeps it as a file. Knows no screen.
+
+Besides the examples, chunks drawn from the workspace stand for what is common: a few negatives alone would leave the
+classifier free to call most of a corpus positive. They are not labelled, so they take no part in the report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...store.errors import InputError, NotFoundError, UsageError
+from ...store.reader import Reader
+from ...store.types import Span, without_surrogates
+from ...store.workspace import Workspace
+from ..statistics import auroc, auroc_interval
+from .encode import Encoder
+from .find import answering, texts_of
+from .index import PartKey
+
+N_BACKGROUND: Final = 300
+_N_SHUFFLES: Final = 20
+_FOLDS: Final = 5
+_LEAST: Final = 3
+_REFERENCE: Final = re.compile(r"(\d+)@(\d+)\.(\d+)(?:\s*\[\s*(\d+)\s*[,:]\s*(\d+)\s*[)\]])?")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text with its label; ``group`` is what must not be on both sides of a test: an episode, or the text itself."""
+
+    text: str
+    positive: bool
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the classifier does on examples that it was not fitted to: whole groups were left out, five-fold."""
+
+    n_positive: int
+    n_negative: int
+    n_groups: int
+    n_background: int
+    auroc: float
+    auroc_low: float
+    auroc_high: float
+    shuffled_mean: float
+    """The same with labels permuted over examples: what chance gives."""
+    shuffled_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """``weights`` (d,) · vector + ``bias`` is the log-odds, as fitted to balanced classes: it ranks, and is no rate.
+    ``fingerprint`` is the encoder's ``space``."""
+
+    name: str
+    encoder: str
+    fingerprint: str
+    weights: NDArray[np.float32]
+    bias: float
+    report: Report
+
+
+def train_concept(
+    name: str, examples: Sequence[Example], background: Sequence[str], encoder: Encoder, seed: int = 0
+) -> Concept:
+    """Fit a concept. Raises UsageError for a name that is no file name, InputError for too few examples."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be the name of a concept; use letters, digits, '.', '_' and '-'.")
+    examples = list({(example.text, example.positive): example for example in examples}.values())
+    labels = np.array([example.positive for example in examples], bool)
+    for label, word in ((True, "positive"), (False, "negative")):
+        if (labels == label).sum() < _LEAST:
+            raise InputError(f"A concept needs {_LEAST} different {word} examples; add more with --{word}.")
+    contradicted = {example.text for example in examples if example.positive} & {
+        example.text for example in examples if not example.positive
+    }
+    if contradicted:
+        raise InputError(f"{min(contradicted)[:60]!r} is both a positive and a negative example; leave out one.")
+    groups = np.array([example.group for example in examples])
+    vectors = encoder.encode([example.text for example in examples])
+    common = encoder.encode(list(background))
+    weights, bias = _fit(vectors, labels, common)
+    report = _report(vectors, labels, groups, common, seed)
+    return Concept(name, encoder.name, encoder.space(), weights, bias, report)
+
+
+def save_concept(workspace: Workspace, concept: Concept) -> Path:
+    """Write it into the workspace, in place of one of the same name."""
+    from safetensors.numpy import save_file
+
+    path = _folder(workspace) / f"{concept.name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {
+        "encoder": concept.encoder,
+        "fingerprint": concept.fingerprint,
+        "report": json.dumps(asdict(concept.report)),
+    }
+    temporary = path.with_suffix(".tmp")
+    save_file({"weights": concept.weights, "bias": np.array([concept.bias], np.float32)}, temporary, header)
+    temporary.replace(path)
+    return path
+
+
+def load_concept(workspace: Workspace, name: str) -> Concept:
+    """One that was saved. Raises NotFoundError naming those there are."""
+    from safetensors import safe_open
+
+    known = list_concepts(workspace)
+    if name not in known:
+        there = f"there are: {', '.join(known)}" if known else "train one with `investigate concept train NAME`"
+        raise NotFoundError(f"There is no concept {name!r}; {there}.")
+    with safe_open(_folder(workspace) / f"{name}.safetensors", framework="numpy") as file:
+        header: dict[str, Any] = file.metadata()
+        weights, bias = file.get_tensor("weights"), float(file.get_tensor("bias")[0])
+    return Concept(
+        name, header["encoder"], header["fingerprint"], weights, bias, Report(**json.loads(header["report"]))
+    )
+
+
+def list_concepts(workspace: Workspace) -> list[str]:
+    """Names of all that were saved."""
+    return sorted(path.stem for path in _folder(workspace).glob("*.safetensors"))
+
+
+def concept_encoder(concept: Concept, encoder: Encoder) -> Encoder:
+    """An encoder that reads every question as the concept: chunks are then ranked by its classifier. Raises InputError
+    where the concept was trained on vectors of other weights, or before the encoder was fitted to the workspace anew.
+    The score of a hit is then ``weights`` · vector: the log-odds less ``bias``."""
+    if encoder.space() != concept.fingerprint:
+        if encoder.name == concept.encoder:
+            raise InputError(
+                f"The concept {concept.name!r} was trained before {encoder.name} was fitted to what this workspace holds "
+                "now, or in another workspace; train it again."
+            )
+        raise InputError(
+            f"The concept {concept.name!r} was trained on vectors of {concept.encoder}, not of {encoder.name}; name "
+            "that one with --encoder, or train it again."
+        )
+    return answering(encoder, concept.weights)
+
+
+def read_examples(reader: Reader, given: Sequence[str], positive: bool) -> list[Example]:
+    """Examples as they are typed: ``EPISODE@message.part``, the same with ``[start, end)``, or a text of one's own.
+
+    Raises NotFoundError for a part that is not there, InputError for characters outside of it.
+    """
+    readable = [without_surrogates(text)[0] for text in given]
+    found = [(text, match) for text in readable for match in (_REFERENCE.fullmatch(text.strip()),)]
+    spans = [
+        Span(*(int(number) for number in match.groups(default="-1")))  # -1: the whole part
+        for _, match in found
+        if match
+    ]
+    parts = texts_of(reader, [PartKey(span.episode_id, span.message_index, span.part_index) for span in spans])
+    texts = iter(_text_of(span, parts) for span in spans)
+    return [
+        Example(next(texts), positive, match.group(1)) if match else Example(text, positive, text)
+        for text, match in found
+    ]
+
+
+def labelled_examples(reader: Reader, rows: Sequence[dict[str, Any]]) -> list[Example]:
+    """Examples from rows of ``search --json`` to which somebody has added ``label``, true or false."""
+    labelled = []
+    for number, row in enumerate(rows, 1):
+        try:
+            span = Span(*(int(row[name]) for name in ("episode_id", "message_index", "part_index", "start", "end")))
+            label = row["label"]
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f'Row {number} is no hit of `search --json` with a label; add "label": true or false.'
+            ) from None
+        if not isinstance(label, bool):
+            raise InputError(f"The label of row {number} is {label!r}; give true or false.")
+        labelled.append((span, label))
+    parts = texts_of(reader, [PartKey(span.episode_id, span.message_index, span.part_index) for span, _ in labelled])
+    return [Example(_text_of(span, parts), label, str(span.episode_id)) for span, label in labelled]
+
+
+def _text_of(span: Span, parts: dict[PartKey, dict[str, Any]]) -> str:
+    place = f"{span.episode_id}@{span.message_index}.{span.part_index}"
+    part = parts.get(PartKey(span.episode_id, span.message_index, span.part_index))
+    if part is None:
+        raise NotFoundError(
+            f"There is no part {place}; `investigate show {span.episode_id}` has the parts of an episode."
+        )
+    text: str = part["text"] if span.start < 0 else part["text"][span.start : span.end]
+    if not text.strip():
+        raise InputError(
+            f"There is no text at {place} [{span.start}, {span.end}); it has {len(part['text'])} characters."
+        )
+    return text
+
+
+def _folder(workspace: Workspace) -> Path:
+    return workspace.root / "probes" / "concepts"
+
+
+def _fit(
+    vectors: NDArray[np.float32], labels: NDArray[np.bool_], common: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], float]:
+    """Logistic regression with balanced classes; the background weighs as much as the negatives together."""
+    from sklearn.linear_model import LogisticRegression
+
+    x = np.concatenate([vectors, common])
+    y = np.concatenate([labels, np.zeros(len(common), bool)])
+    n_positive, n_negative = int(labels.sum()), int((~labels).sum())
+    weights = np.where(labels, 1 / n_positive, (0.5 if len(common) else 1.0) / n_negative)
+    weights = np.concatenate([weights, np.full(len(common), 0.5 / max(1, len(common)))])
+    # In units of labelled examples, so that the penalty means the same however many there are.
+    fitted = LogisticRegression(C=10.0, max_iter=1000).fit(x, y, weights * len(labels) / 2)
+    return fitted.coef_[0].astype(np.float32), float(fitted.intercept_[0])
+
+
+def _report(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.bool_],
+    groups: NDArray[np.str_],
+    common: NDArray[np.float32],
+    seed: int,
+) -> Report:
+    scores = _held_out(vectors, labels, groups, common, seed)
+    low, high = auroc_interval(scores, labels, groups.tolist(), seed=seed)
+    generator = np.random.default_rng(seed)
+    shuffled = []
+    for _ in range(_N_SHUFFLES):
+        permuted = generator.permutation(labels)
+        shuffled.append(auroc(_held_out(vectors, permuted, np.arange(len(labels)).astype(str), common, seed), permuted))
+    return Report(
+        n_positive=int(labels.sum()),
+        n_negative=int((~labels).sum()),
+        n_groups=len(np.unique(groups)),
+        n_background=len(common),
+        auroc=auroc(scores, labels),
+        auroc_low=low,
+        auroc_high=high,
+        shuffled_mean=float(np.mean(shuffled)),
+        shuffled_max=float(np.max(shuffled)),
+    )
+
+
+def _held_out(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.bool_],
+    groups: NDArray[np.str_],
+    common: NDArray[np.float32],
+    seed: int,
+) -> NDArray[np.float64]:
+    """The log-odds of every example by a classifier that has not seen its group."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_splits = min(_FOLDS, *(len(np.unique(groups[labels == label])) for label in (True, False)))
+    if n_splits < 2:
+        raise InputError("All positive (or all negative) examples are of one episode; add some of another one.")
+    scores = np.zeros(len(labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a class with fewer examples than there are folds
+        for fitted, out in StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed).split(
+            vectors, labels, groups
+        ):
+            if labels[fitted].all() or not labels[fitted].any():
+                raise InputError("Too few episodes have examples of both kinds; add some of other episodes.")
+            weights, bias = _fit(vectors[fitted], labels[fitted], common)
+            scores[out] = vectors[out] @ weights + bias
+    return scores

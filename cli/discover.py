@@ -1,0 +1,83 @@
+"""``investigate discover``: what is new against a reference."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .compare import ClustersOption, FoldOption, KindsOption, PageOption, RolesOption, RowsOption
+from .options import EncoderOption, JsonOption, SeedOption, WhereOption, WorkspaceOption
+
+
+def command(
+    reference: Annotated[
+        str, typer.Option("--reference", metavar="WHERE", help='An SQL predicate, such as "training_step < 100".')
+    ],
+    where: WhereOption = None,
+    workspace: WorkspaceOption = None,
+    kinds: KindsOption = "text,reasoning",
+    roles: RolesOption = "assistant",
+    fold_by: FoldOption = None,
+    clusters: ClustersOption = None,
+    encoder: EncoderOption = None,
+    limit: RowsOption = 20,
+    html: PageOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what episodes have that a reference has not or has less of: in terms, clusters and meaning; found in one
+    half, confirmed in the other. Without --where, all others are held against the reference."""
+    from ..analysis.text.differences import as_table
+    from ..analysis.text.discover import discover_new
+    from ..analysis.text.embed import pending_chars
+    from ..store.reader import open_reader
+    from ..store.types import KINDS, ROLES
+    from ..store.workspace import open_workspace
+    from ..store.writer import open_writer
+    from .differences import check_page, json_rows, print_differences, render_differences, summary, write_page
+    from .encoding import ready_encoder
+    from .output import print_json, say
+    from .selection import choices
+
+    check_page(html)
+    opened = open_workspace(workspace)
+    chosen_kinds, chosen_roles = choices(kinds, KINDS, "--in") or [], choices(roles, ROLES, "--role") or []
+    chosen = ready_encoder(opened, encoder)
+    with open_reader(opened) as reader:
+        if chosen is not None and pending_chars(opened, chosen, reader)[0]:
+            # What is encoded first is not drawn at random: it may be the reference, or what is held against it.
+            say("Not all of the text is encoded, so novelty is left out and words are compared: `investigate index`.")
+            chosen = None
+        of_reference = reader.select_ids(reference)
+        # What --where leaves of the others: a reference is never part of what is held against it.
+        later = sorted(set(reader.select_ids(where)) - set(of_reference))
+        found = discover_new(
+            reader,
+            chosen,
+            later,
+            of_reference,
+            kinds=chosen_kinds,
+            roles=chosen_roles,
+            fold_by=fold_by,
+            cluster_run=clusters,
+            seed=seed,
+        )
+    parameters = {
+        "reference": reference, "where": where, "in": chosen_kinds, "role": chosen_roles, "fold_by": fold_by,
+        "clusters": clusters,
+        "encoder": chosen.name if chosen else None, "seed": seed,
+    }  # fmt: skip
+    with open_writer(opened) as writer:
+        run_id = writer.commit_run(
+            "discover", parameters | summary(found), {"differences": as_table(found.differences)}
+        )
+    names = ("later", "reference")
+    if as_json:
+        print_json(json_rows(run_id, found, limit))
+    else:
+        print_differences(found, names, fold_by, limit)
+        say(f"Stored as {run_id}, in the view differences.")
+    if html is not None:
+        shown = (where or "all others", reference)
+        write_page(html, render_differences("Discovery", found, names, shown, fold_by, limit))
