@@ -70,13 +70,13 @@ def log_odds(
     """Log-odds ratio of a over b with an informative Dirichlet prior, and its standard error; their ratio is the
     z-score of Monroe, Colaresi and Quinn (2008).
 
-    The prior is worth ``prior`` observations at the rate of both together; by default the root of their number, so that
-    it steadies what is rare and vanishes beside many. Presence has two outcomes, so the Dirichlet is a beta and the
-    variance has the terms of both.
+    The prior is worth ``prior`` observations at the rate of both together; by default the root of their number (of
+    none, one), so that it steadies what is rare and vanishes beside many. Presence has two outcomes, so the Dirichlet
+    is a beta and the variance has the terms of both.
     """
     k_a, n_a, k_b, n_b = (np.asarray(value, float) for value in (k_a, n_a, k_b, n_b))
     total = n_a + n_b
-    size = np.sqrt(total) if prior is None else np.asarray(prior, float)
+    size = np.sqrt(np.where(total > 0, total, 1.0)) if prior is None else np.asarray(prior, float)
     # Half an observation: something seen in neither has a rate too.
     rate = (k_a + k_b + 0.5) / (total + 1)
     with_, without = size * rate, size * (1 - rate)

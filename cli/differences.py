@@ -151,7 +151,11 @@ def _others(leader: Difference, found: Comparison) -> str:
 
     rows = [row for row in found.differences if row.theme == leader.theme][1:]
     head = f"{len(rows)} more rows on the episodes of {escape(one_line(leader.name))}"
-    left_out = f"<p class=note>{len(rows) - _MOST_ROWS} more: the view differences has them.</p>" if len(rows) > _MOST_ROWS else ""
+    left_out = (
+        f"<p class=note>{len(rows) - _MOST_ROWS} more: the view differences has them.</p>"
+        if len(rows) > _MOST_ROWS
+        else ""
+    )
     table = _table([cells(row, 0) for row in rows[:_MOST_ROWS]])
     return f"<details><summary>{head}</summary>{table}{left_out}</details>"
 

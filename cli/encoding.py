@@ -18,10 +18,12 @@ PATIENCE_SECONDS: Final = 120
 def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False) -> Encoder | None:
     """The encoder with its vectors up to date, or None where there is none or ``name`` is ``none``.
 
-    What would take longer than two minutes is not begun unless ``whole``; the person is told how to have it done.
+    What would take longer than two minutes is not begun unless ``whole``; the person is told how to have it done, and
+    also where the vectors cannot be written. With ``whole`` that is a StoreError.
     """
     from ..analysis.text.embed import is_prepared, pending_chars
     from ..analysis.text.encode import load_encoder
+    from ..store.errors import StoreError
     from ..store.reader import open_reader
     from .output import say
 
@@ -43,7 +45,12 @@ def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False
     elif pending:
         if seconds > 5:
             say(f"Encoding {pending:,} characters for search by meaning, once; about {seconds:.0f} s.")
-        _update(workspace, encoder, pending)
+        try:
+            _update(workspace, encoder, pending)
+        except StoreError as error:
+            if whole:
+                raise
+            say(f"The vectors are not brought up to date: {error}")
     return encoder
 
 
@@ -57,21 +64,17 @@ def _preparing_seconds(n_chars: int) -> float:
 
 def _update(workspace: Workspace, encoder: Encoder, pending: int) -> None:
     from ..analysis.text.embed import is_prepared, prepare, update_vectors
-    from ..store.errors import StoreError
     from ..store.reader import open_reader
     from ..store.writer import open_writer
     from .output import say, track_amount
 
-    try:
-        with open_writer(workspace) as writer:
-            with open_reader(workspace) as reader:
-                if not is_prepared(reader, encoder):
-                    say(f"Fitting the encoder {encoder.name!r} to a sample of this workspace.")
-                    prepare(reader, encoder)
-            for _ in track_amount(update_vectors(writer, encoder), "encode", pending):
-                pass
-    except StoreError as error:
-        say(f"The vectors are not brought up to date: {error}")
+    with open_writer(workspace) as writer:
+        with open_reader(workspace) as reader:
+            if not is_prepared(reader, encoder):
+                say(f"Fitting the encoder {encoder.name!r} to a sample of this workspace.")
+                prepare(reader, encoder)
+        for _ in track_amount(update_vectors(writer, encoder), "encode", pending):
+            pass
 
 
 def update_index(opened: Workspace) -> None:

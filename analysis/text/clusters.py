@@ -55,7 +55,8 @@ def cluster_vectors(
     why = None
     if n < 2 * size:
         why = (
-            f"No groups: {n} items are too few for two clusters of {size} or more. Loosen --where, or lower --min-size."
+            f"No groups: {n} different items are too few for two clusters of {size} or more. Loosen --where, or lower "
+            "--min-size."
         )
     elif not reduced.any():
         labels, probabilities = np.zeros(n, np.int64), np.ones(n)

@@ -97,7 +97,7 @@ def summarise(design: Design, pools: Sequence[Pool], terms: TermPool, *, rising:
     shuffles = []
     for labelling in range(1, len(design.labels)):
         by_chance = find(pools, labelling, rising=rising)
-        confirmed = confirm(strongest(by_chance), labelling)[1]
+        confirmed = confirm(terms.merge(strongest(by_chance)), labelling)[1]
         shuffles.append(Shuffle(len(by_chance), int(confirmed.sum())))
     kept = strongest(found)
     n_a = int(design.in_a.sum())

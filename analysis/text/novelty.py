@@ -1,8 +1,9 @@
 """How far episodes are from those of a reference, by the vectors of their chunks.
 
 Takes chunks and a design whose side b is the reference, gives families of features: how new an episode is, how far from
-everything, and whether it says something like one of a few new things. What those are is read from the first half
-alone. Knows no store.
+everything, and whether it says something like one of a few new things. What those are, and from where on something is
+far, is read from the first half alone: so its own q is no evidence for them, the test in the other half is. Knows no
+store.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ class Share:
 class Enrichment:
     """The cluster in ``k`` of the ``n`` episodes with this ``value`` of ``by``, and in ``k_other`` of the ``n_other``
     whose value is another one. ``p``: Fisher's exact test, two-sided (twice the tail on the side of the rates), with
-    both sides shrunk to what their groups are worth; ``q`` over all clusters and values together (Benjamini and Hochberg 1995)."""
+    both sides shrunk to what their groups are worth; ``q`` over all clusters and values together (Benjamini and
+    Hochberg 1995)."""
 
     by: str
     value: str

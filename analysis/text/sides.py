@@ -1,8 +1,8 @@
 """The two groups of episodes that are compared, their independent units, and the halves.
 
 Takes two predicates, gives a ``Design``: episodes in cells (one unit on one side), each cell in the half where
-differences are looked for or in the half where they are tested again. Exact copies within a side are folded. Knows
-nothing of what is compared.
+differences are looked for or in the half where they are tested again. Exact copies within a side are folded; near
+copies count as independent unless they share a task or a group, or a column says so. Knows nothing of what is compared.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def select_sides(
         raise UsageError(
             f"{len(both)} episodes are in both groups, such as {both[0]}; make --a and --b exclude each other."
         )
-    ids = np.sort(np.concatenate([np.asarray(a, np.int64), np.asarray(b, np.int64)]))
+    ids = np.union1d(np.asarray(a, np.int64), np.asarray(b, np.int64))
     in_a = np.isin(ids, a)
     originals, unit = _units(reader, ids, fold_by)
     # The first of equal episodes on a side stands for them.

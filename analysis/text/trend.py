@@ -32,7 +32,9 @@ LEAST_IN_BIN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Standardised rates before and after the change, with 95 % intervals, and their difference (Newcombe 1998)."""
+    """Standardised rates before and after the change, with 95 % intervals, and their difference (Newcombe 1998).
+
+    The step is the one that fits best, which the intervals take as given: the difference is a little too large."""
 
     before: float
     before_low: float
@@ -173,7 +175,7 @@ def trend_of(members: Members, series: str, length: str, seed: int) -> Trend:
         environment_p=by_environment, rest_p=_two_sided(_rest_z(observed, change.at, middles, rho)),
         shift=_shift(observed, change.at, rho),
         environments=_locals(members, observed, unit, change, steps, rho),
-        reward=reward_link(members.hit, members.reward, members.group, bins, cell),
+        reward=reward_link(members.hit, members.reward, members.group, members.step, cell),
     )  # fmt: skip
 
 

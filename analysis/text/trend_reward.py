@@ -4,7 +4,7 @@ Takes one value per episode, gives a difference with its interval. Pure numbers;
 is counted, and in no mean.
 
 A prompt may come back at many steps, and over the steps both the behaviour and the reward move; so only episodes of one
-group at one step (or bin of steps) are held against each other, and intervals count what hangs together once.
+group at one step are held against each other, and intervals count what hangs together once.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class RewardLink:
     missing_without: int
 
 
-def reward_link(hit: NDArray[np.bool_], reward: Floats, group: Ints, bins: Ints, cell: Ints) -> RewardLink:
+def reward_link(hit: NDArray[np.bool_], reward: Floats, group: Ints, step: Ints, cell: Ints) -> RewardLink:
     """Within a group at a step where ten or more groups have both kinds of episode there, else within cells: strata at
-    a step. ``bins`` (n,) are steps or runs of them.
+    a step or in a bin of steps.
 
     The difference is that of a regression with an effect for each block: blocks weigh ``n1 n0 / (n1 + n0)``. 95 %
     interval by Student's t from the jackknife that leaves out whole groups, or cells (CR3: Bell and McCaffrey 2002);
@@ -55,8 +55,9 @@ def reward_link(hit: NDArray[np.bool_], reward: Floats, group: Ints, bins: Ints,
     """
     known = np.isfinite(reward)
     hits, rewards = hit[known], reward[known]
-    at_step = np.unique(np.stack([group[known], bins[known]]), axis=1, return_inverse=True)[1].ravel()
-    block, found = "group", _blocks(hits, rewards, at_step, group[known])
+    groups, steps = (np.unique(values[known], return_inverse=True)[1] for values in (group, step))
+    at_step = groups * (int(steps.max(initial=0)) + 1) + steps
+    block, found = "group", _blocks(hits, rewards, at_step, groups)
     if found.n_units < LEAST_BLOCKS:
         block, found = "stratum", _blocks(hits, rewards, cell[known], cell[known])
     difference, low, high = None, None, None

@@ -76,8 +76,8 @@ def _changed(trend: Trend) -> str:
         )
     if not trend.alarm or place is None or shift is None:
         return (
-            f"No change found at an equal mix of {_HELD[trend.length]} (p {_p_sign(change.p)}, level {ALPHA}).{_power(change.detectable)}"
-            f"{_lengths(trend)}"
+            f"No change found at an equal mix of {_HELD[trend.length]} (p {_p_sign(change.p)}, level {ALPHA})."
+            f"{_power(change.detectable)}{_lengths(trend)}"
         )
     by = ""
     if change.in_units:
@@ -159,7 +159,7 @@ def _rewarded(trend: Trend) -> str:
             f"Whether it is rewarded cannot be told: {link.known_with:,} rewards with it, {link.known_without:,} "
             f"without{lost}."
         )
-    where = {"group": "the same group and bin of steps", "stratum": "the same stratum and bin of steps"}[link.block]
+    where = {"group": "the same group and step", "stratum": "the same stratum and bin of steps"}[link.block]
     if link.difference is None or link.low is None or link.high is None:
         return (
             f"Whether it is rewarded cannot be told: episodes with it and without it are together in {where} only in "

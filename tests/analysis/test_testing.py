@@ -70,6 +70,11 @@ def test_the_prior_draws_what_is_rare_towards_nothing() -> None:
     assert often == pytest.approx(np.log(200 / 800 / (50 / 950)), abs=0.1)
 
 
+def test_of_nothing_there_are_no_odds() -> None:
+    effect, error = log_odds(0, 0, 0, 0)
+    assert (float(effect), float(error)) == (0.0, pytest.approx(np.sqrt(8)))
+
+
 def test_mann_whitney_is_that_of_scipy_with_ties() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 9, 40), rng.integers(2, 12, 60)

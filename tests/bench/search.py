@@ -38,7 +38,7 @@ from memory import watched
 
 sys.path.insert(0, str(ROOT / "examples" / "planted"))
 
-_PARTS_PER_EPISODE = 6
+_PARTS_PER_EPISODE = 15
 _QUESTIONS, _CHECKED, _COMMANDS = 40, 8, 5
 _WORD = re.compile(r"[a-z]{4,12}")
 

@@ -175,8 +175,9 @@ def test_many_files_of_one_kind_get_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "logs" / f"{name}.txt").write_text("no log at all")
     done = run("ingest", tmp_path / "logs", "-w", tmp_path / "w")
     assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
+    line, further = done.stderr.strip().splitlines()
     assert line.startswith("Each of 9 files is in no known format")
+    assert "sources --unread" in further
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -123,6 +123,8 @@ FAILURES = [
     (('"open', "--encoder", "no/such/encoder"), 2, "quot"),
     (("x", "--mode", "semantic", "--encoder", "none"), 2, "needs an encoder"),
     (("  ", "--mode", "semantic"), 2, "nothing to search for"),
+    (("--concept", "x", "--mode", "regex"), 2, "--concept"),
+    (("--concept", "x"), 1, "no concept 'x'"),
 ]
 
 
@@ -142,6 +144,30 @@ def test_an_empty_workspace_names_the_next_step(tmp_path: Path, workspace: Path)
     done = run("search", "x", "-w", tmp_path / "w")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "There is no episode yet: `investigate ingest PATH…` adds some.\n"
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "keyword", "semantic", "regex"])
+def test_bytes_that_are_no_text_are_only_not_found(workspace: Path, mode: str) -> None:
+    query = "grader|\udcff" if mode == "regex" else "grader \udcff"
+    done = run("search", query, "-w", workspace, "--mode", mode, "--json")
+    assert any("grader" in row["snippet"] for row in rows(done))
+
+
+def test_concepts_fail_before_anything_is_encoded(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
+    assert run("ingest", tmp_path / "a.jsonl", "-w", tmp_path / "w").returncode == 0
+    done = run("concept", "train", "x", "--positive", "1@9.0", "--negative", "text", "-w", tmp_path / "w")
+    assert (done.returncode, "no part 1@9.0" in done.stderr) == (1, True)
+    assert not (tmp_path / "w" / "index" / "vectors").exists()
+
+
+def test_index_does_not_say_that_it_is_done_where_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "hi"}]}\n')
+    assert run("ingest", tmp_path / "a.jsonl", "-w", tmp_path / "w").returncode == 0
+    done = run("index", "-w", tmp_path / "w", XDG_CACHE_HOME=str(tmp_path / "a.jsonl"))
+    assert done.returncode == 1
+    assert "XDG_CACHE_HOME" in done.stderr
+    assert "up to date" not in done.stderr
 
 
 def test_a_query_may_begin_with_a_hyphen(workspace: Path) -> None:

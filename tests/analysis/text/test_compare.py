@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from investigate.analysis.text.compare import Comparison, compare_groups
+from investigate.analysis.text.compare import Comparison, compare_groups, flags_of, pool_of
 from investigate.analysis.text.differences import as_table
+from investigate.analysis.text.features import Flags
 from investigate.analysis.text.sides import select_sides
 from investigate.store.errors import InputError, NotFoundError, UsageError
 from investigate.store.reader import Reader, open_reader
@@ -171,6 +172,24 @@ def test_exact_copies_are_folded_within_a_side_only(tmp_path: Path) -> None:
         design = select_sides(reader, [*range(1, 31), 61, 62], [*range(31, 61), 63, 64])
     unit = dict(zip(design.ids.tolist(), design.unit.tolist(), strict=True))
     assert unit[2] == unit[64]
+
+
+def test_an_episode_named_twice_counts_once(null: Reader) -> None:
+    once, twice = (select_sides(null, [*range(1, 201), *more], range(201, 401)) for more in ((), (1, 2)))
+    assert (once.ids == twice.ids).all()
+    assert twice.n_folded == 0
+
+
+def test_what_is_known_in_one_half_only_is_not_confirmed(null: Reader) -> None:
+    """As of a clustering of some episodes: the other half has none of them, on either side."""
+    design = select_sides(null, range(1, 201), range(201, 401))
+    known = design.subset(design.first[design.cell])
+    pool = pool_of(Flags("cluster", ["c"], known, flags_of([np.flatnonzero(known.in_a)], len(known.ids))))
+    found, again = pool.tests[0]
+    assert (found.n_a, found.n_b, found.k_b) == (100, 100, [0])
+    assert found.p < 1e-6
+    assert (again.n_a, again.n_b, again.effect, again.greater) == (0, 0, [0.0], [1.0])
+    assert again.low < 0 < again.high
 
 
 def test_too_little_is_a_sentence(null: Reader) -> None:

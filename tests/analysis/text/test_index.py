@@ -11,11 +11,13 @@ from investigate.analysis.text.index import (
     Filters,
     count_documents,
     coverage,
+    forget_in_index,
     pending_shards,
     search_text,
     update_text_index,
 )
 from investigate.analysis.text.tokens import parse_query
+from investigate.store.compact import compact, forget
 from investigate.store.errors import StoreError
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace
@@ -76,6 +78,26 @@ def test_a_crash_between_the_commits_doubles_nothing(workspace: Workspace, store
         writer.forget_index(INDEX_NAME)  # as if it had been killed before it could say so
     assert update(workspace) == 2
     assert found(workspace, "needle") == [(1, 0, 0), (2, 0, 0)]
+
+
+def test_a_crash_before_shards_are_merged_doubles_nothing(workspace: Workspace, store: Store) -> None:
+    """What was indexed under a name that no shard has any more is not added to."""
+    for n in range(1, 4):
+        store({n: [("user", "text", "needle")]})
+    update(workspace)
+    with open_writer(workspace) as writer:
+        writer.forget_index(INDEX_NAME)
+        assert compact(writer, max_small=1) > 0
+        forget_in_index(writer, [3])
+        forget(writer, [3])
+    assert update(workspace) == 1
+    assert found(workspace, "needle") == [(1, 0, 0), (2, 0, 0)]
+
+
+def test_more_may_be_asked_for_than_there_is(workspace: Workspace, store: Store) -> None:
+    store({1: [("user", "text", "needle")]})
+    update(workspace)
+    assert len(search_text(workspace, parse_query("needle"), Filters(), 2**62)) == 1
 
 
 def test_filters(workspace: Workspace, store: Store) -> None:

@@ -92,3 +92,22 @@ def test_sketches_estimate_the_similarity_of_long_texts() -> None:
             many = changed(many, place, f"new{place}")
         assert are_near(" ".join(words), " ".join(few))  # similarity 0.91
         assert not are_near(" ".join(words), " ".join(many))  # 0.57
+
+
+def test_folds_are_those_of_a_comparison_with_every_leader() -> None:
+    """Texts of all lengths with ever more words changed, so that similarities lie on both sides of the limit."""
+    numbers = random.Random(0)
+    texts = []
+    for n in (1, 2, 3, 5, 8, 15, 30, 60, 100, 150, 300, 500, 700, 1200):
+        words = made(n, n)
+        for share in (0, 0.01, 0.02, 0.03, 0.05, 0.3):
+            texts.append(" ".join(numbers.choice(WORDS) if numbers.random() < share else word for word in words))
+        texts.append(" ".join(words[: max(1, int(n * 0.82))]))
+    numbers.shuffle(texts)
+    folds = Folds()
+    leaders: list[str] = []
+    for text in texts:
+        expected = next((i for i, leader in enumerate(leaders) if are_near(leader, text)), len(leaders))
+        leaders += [text] if expected == len(leaders) else []
+        assert folds.add(text) == expected
+    assert 14 < len(leaders) < len(set(texts)) - 10

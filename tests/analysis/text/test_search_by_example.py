@@ -168,6 +168,25 @@ def test_words_are_not_forgotten_by_re_ranking(reader: Reader, encoder: Encoder)
     assert scores == sorted(scores, reverse=True)
 
 
+def test_nor_where_words_alone_were_searched(reader: Reader, encoder: Encoder) -> None:
+    """Hybrid without an encoder: its scores are those of the words."""
+    blind = replace(encoder, encode=lambda texts: encoder.encode(["same"] * len(texts)))
+    question = Question("spring hills grader", Filters(), 10)
+    found = find(reader, "hybrid", question)
+    before = {hit.span: hit.score for hit in found}
+    again = rerank(reader, "hybrid", question, found, blind)
+    assert again[0].score > again[-1].score
+    assert [before[hit.span] for hit in again] == sorted(before.values(), reverse=True)
+
+
+def test_a_question_of_meaning_is_read_as_it_stands(reader: Reader, encoder: Encoder) -> None:
+    read: list[str] = []
+    listening = replace(encoder, encode_questions=lambda texts: (read.extend(texts), encoder.encode(texts))[1])
+    question = Question('a "grader -spring', Filters(), 10, encoder)
+    assert rerank(reader, "semantic", question, find(reader, "semantic", question), listening)
+    assert read == [question.text]
+
+
 # First seen
 
 

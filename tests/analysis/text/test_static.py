@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from investigate.analysis.text.embed import update_vectors
+from investigate.analysis.text.concept import Example, concept_encoder, train_concept
+from investigate.analysis.text.embed import pending_chars, update_vectors
 from investigate.analysis.text.encode import STATIC, Encoder, load_encoder
 from investigate.analysis.text.index import Filters
 from investigate.analysis.text.segments import read_segments
 from investigate.analysis.text.static import DIMENSION, distil, fit_tokens, static_fingerprint
 from investigate.analysis.text.vectors import index_name, open_vectors
-from investigate.store.errors import StoreError
+from investigate.store.errors import InputError, StoreError
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace
 from investigate.store.writer import open_writer
@@ -40,7 +41,7 @@ def test_it_is_the_default(static: Encoder) -> None:
     assert default is not None
     assert (default.name, default.fingerprint, default.dimension) == (STATIC, static.fingerprint, DIMENSION)
     assert default.preparation is not None
-    assert default.preparation.is_fitted()  # there is no workspace to fit it to
+    assert default.preparation.is_fitted(0)  # there is no workspace to fit it to
 
 
 def test_a_text_is_a_sum_over_its_tokens(static: Encoder) -> None:
@@ -126,13 +127,13 @@ def test_tokens_that_the_sample_lacks_keep_what_was_known() -> None:
     counts, truth, targets = planted(1, 50)
     counts = csr_matrix(np.where(np.arange(200) < 150, counts.toarray(), 0))
     fitted = fit_tokens(counts, targets, truth)
-    np.testing.assert_allclose(fitted[150:], truth[150:] * np.log(51), rtol=1e-5)
+    np.testing.assert_allclose(fitted[150:], truth[150:] * np.log(52), rtol=1e-5)
 
 
 def test_it_is_fitted_to_a_workspace_once(workspace: Workspace, store: Store) -> None:
     encoder = load(workspace.root)
     assert encoder.preparation is not None
-    assert not encoder.preparation.is_fitted()
+    assert not encoder.preparation.is_fitted(0)
     said = ["The patient went to hospital.", "Taxes are due in April.", "A goalkeeper saved the penalty."]
     store({n: [("user", "text", text)] for n, text in enumerate(said, 1)})
 
@@ -141,16 +142,62 @@ def test_it_is_fitted_to_a_workspace_once(workspace: Workspace, store: Store) ->
             return list(update_vectors(writer, encoder))
 
     assert update() == [sum(map(len, said))]
-    assert encoder.preparation.is_fitted()
+    assert encoder.preparation.is_fitted(3)
     assert update() == []
     with open_reader(workspace) as reader:
         hits = open_vectors(reader, encoder).search(encoder.ask(["football match"])[0], Filters(), 3)
     assert hits[0].span.episode_id == 3
     # What it was fitted to is gone, so what was encoded by it means nothing any more.
-    (matrix,) = (workspace.root / "cache").glob("static-*.npy")
+    (matrix,) = (workspace.root / "cache").glob("static-*.npz")
     matrix.unlink()
+    with open_reader(workspace) as reader:
+        assert pending_chars(workspace, encoder, reader) == (sum(map(len, said)),) * 2
     assert update() == [sum(map(len, said))]
     assert len(read_segments(workspace.index("vectors", index_name(encoder)))) == 1
+
+
+def test_a_text_of_words_that_stand_everywhere_is_found(workspace: Workspace, store: Store) -> None:
+    """In the only text there is, and in the shorter of two, every word is in all of them."""
+    encoder = load(workspace.root)
+    store({1: [("user", "text", "red apple")]})
+    with open_writer(workspace) as writer:
+        list(update_vectors(writer, encoder))
+    with open_reader(workspace) as reader:
+        (hit,) = open_vectors(reader, encoder).search(encoder.ask(["red apple"])[0], Filters(), 3)
+    assert hit.similarity > 0.9
+
+
+def test_it_is_fitted_anew_to_what_has_become_much_more(workspace: Workspace, store: Store) -> None:
+    encoder = load(workspace.root)
+    assert encoder.preparation is not None
+    store({1: [("user", "text", "")]})
+    states = []
+    for first, n in ((2, 3), (5, 11), (16, 1)):
+        with open_writer(workspace) as writer:
+            list(update_vectors(writer, encoder))
+        states.append(encoder.preparation.state())
+        store({episode: [("user", "text", f"apple {episode}")] for episode in range(first, first + n)})
+    with open_writer(workspace) as writer:
+        assert list(update_vectors(writer, encoder))
+    states.append(encoder.preparation.state())
+    assert len(set(states)) == 3  # to 1, 4 and 16 parts
+    assert states[2] == states[1]
+    with open_reader(workspace) as reader:
+        assert len(open_vectors(reader, encoder).search(encoder.ask(["apple"])[0], Filters(), 99)) == 15
+
+
+def test_a_concept_is_bound_to_what_the_encoder_was_fitted_to(workspace: Workspace) -> None:
+    encoder = load(workspace.root)
+    assert encoder.preparation is not None
+    encoder.preparation.fit(["red apple", "grey stone"], 2)
+    examples = [
+        Example(f"{word} {n}", word == "apple", str(n)) for word in ("apple", "stone") for n in ("one", "two", "three")
+    ]
+    concept = train_concept("fruit", examples, [], encoder)
+    concept_encoder(concept, load(workspace.root))
+    encoder.preparation.fit(["red apple", "grey stone", "a horse", "the sea"], 8)
+    with pytest.raises(InputError, match="train it again"):
+        concept_encoder(concept, encoder)
 
 
 def test_other_weights_have_another_name() -> None:

@@ -106,7 +106,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
     pending = workspace.index("vectors", index_name(encoder)) / "pending"
     (pending / "half.tmp").write_bytes(b"PK")  # killed while it wrote
     with open_reader(workspace) as reader:
-        assert pending_chars(workspace, encoder, reader) == (5, 16)
+        assert pending_chars(workspace, encoder, reader) == (6, 16)  # a third of it, rounded up
     seen.clear()
     assert update(workspace, encoder) == [5]
     assert seen == ["third"]
@@ -124,6 +124,40 @@ def test_killed_between_the_segment_and_the_catalog(workspace: Workspace, store:
     assert update(workspace, encoder) == []
     with open_reader(workspace) as reader:
         assert len(load_chunks(reader, encoder).rows["vector"]) == 1
+
+
+def test_killed_between_the_lists_and_merged_since(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    for n in range(1, 5):
+        store({n: [("user", "text", f"apple number {n}")]})
+    update(workspace, encoder)
+    with open_writer(workspace) as writer:
+        writer.forget_index(index_name(encoder))
+        assert compact(writer, max_small=1) > 0
+    update(workspace, encoder)
+    with open_reader(workspace) as reader:
+        assert sorted(load_chunks(reader, encoder).rows["episode_id"].tolist()) == [1, 2, 3, 4]
+
+
+def test_what_a_killed_writer_left_behind_goes(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    """Arrays in no list, also of what was forgotten."""
+    store({1: [("user", "text", "a secret")], 2: [("user", "text", "an apple")]})
+    update(workspace, encoder)
+    folder = workspace.index("vectors", index_name(encoder))
+    for change in (lambda: update(workspace, encoder), lambda: forget_in_vectors(workspace, [9])):
+        (folder / f"{'0' * 32}.texts.npy").write_bytes(b"half")
+        change()
+        assert len(list(folder.glob("*.npy"))) == 3
+    assert ids(nearest(workspace, encoder, "a secret")) == [1, 2]
+
+
+def test_little_text_among_many_empty_parts_is_pending(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "ab"), *[("tool", "text", "")] * 20]})
+    with open_reader(workspace) as reader:
+        assert pending_chars(workspace, encoder, reader) == (2, 2)
+    update(workspace, encoder)
+    store({2: [("user", "text", "")]})
+    with open_reader(workspace) as reader:
+        assert pending_chars(workspace, encoder, reader) == (1, 2)
 
 
 def test_without_its_folder_it_is_made_anew(workspace: Workspace, store: Store, encoder: Encoder) -> None:
