@@ -16,7 +16,7 @@ from ...store import registry
 from ...store.errors import UsageError
 from ...store.reader import Reader
 from ...store.types import Span
-from .index import Filters, PartKey
+from .index import Filters, PartKey, read_parts
 from .near import Folds
 from .tokens import Query, parse_meaning
 
@@ -29,6 +29,7 @@ MOST_MATCHES: Final = 1_000
 _FEW_KEYS: Final = 16
 """So few parts are found in a third of the time by conditions that can be held against the statistics of row groups."""
 _PARTS: Final = ("parts",)
+_RETIRED: Final = "retired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,12 @@ class Question:
     def parts(self, reader: Reader, keys: Sequence[PartKey]) -> dict[PartKey, dict[str, Any]]:
         """``texts_of`` these parts, read once for all halves and rounds of a search."""
         known: dict[PartKey, dict[str, Any]] = self.memory.setdefault(_PARTS, {})
-        known |= texts_of(reader, [key for key in dict.fromkeys(keys) if key not in known])
+        if _RETIRED not in self.memory:
+            rows = reader.rows("SELECT episode_id, revision FROM retired")
+            self.memory[_RETIRED] = {(row["episode_id"], row["revision"]) for row in rows}
+        new = [key for key in dict.fromkeys(keys) if key not in known]
+        known |= read_parts(reader.workspace, new, self.memory[_RETIRED])
+        known |= texts_of(reader, [key for key in new if key not in known])
         return {key: known[key] for key in keys if key in known}
 
 

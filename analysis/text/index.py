@@ -3,7 +3,8 @@
 Takes a writer to bring it up to date, or a workspace to search it; gives keys of parts with BM25 scores. Derived:
 removing its folder loses nothing. Knows queries as ``tokens.Query``, no spans and no screen.
 
-What the index holds is the text as ``tokens.segment`` writes it, one document per part, in the order of shards. A crash
+What is searched is the text as ``tokens.segment`` writes it, one document per part, in the order of shards; the text
+itself is stored beside it. A crash
 between the index's commit and the catalog's is mended by the next update, which first deletes the documents of every
 shard that was begun and not done, also of one that was merged into another since.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import log
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,9 +28,9 @@ from ...store.workspace import Workspace
 from ...store.writer import Writer
 from .tokens import Query, find_tokens, phrase_places, segment
 
-INDEX_NAME: Final = "text-2"
-"""Its number changes with what ``segment`` does, so that an index of older words is built anew."""
-_FORMER_NAMES: Final = ("text",)
+INDEX_NAME: Final = "text-3"
+"""Its number changes with what is in it, so that an older index is built anew."""
+_FORMER_NAMES: Final = ("text", "text-2")
 _BEGUN: Final = f"{INDEX_NAME}-begun"
 """In the catalog: the shards of which the index may hold documents."""
 _HEAP_BYTES: Final = 128_000_000
@@ -112,15 +113,39 @@ def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int
     searcher = index.searcher()
     # Tantivy sets aside room for as many as it is asked for.
     n_most = max(1, min(limit, searcher.num_docs))
-    found = searcher.search(_query(index.schema, query, filters), n_most, count=False)
-    hits = []
-    for score, address in found.hits:
-        document = searcher.doc(address)
-        place = document.get_first("place")
-        key = PartKey(document.get_first("episode_id"), place >> _PART_BITS, place & ((1 << _PART_BITS) - 1))
-        hits.append((key, float(score)))
+    found = searcher.search(_query(index.schema, query, filters), n_most, count=False).hits
+    addresses = [address for _, address in found]
+    ids, places = (searcher.fast_field_values(name, addresses) for name in ("episode_id", "place"))
+    hits = [
+        (PartKey(episode_id, place >> _PART_BITS, place & ((1 << _PART_BITS) - 1)), float(score))
+        for (score, _), episode_id, place in zip(found, ids, places, strict=True)
+    ]
     # Equals come in the order of segments, which differs from one build of the index to the next.
     return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
+
+
+def read_parts(
+    workspace: Workspace, keys: Iterable[PartKey], retired: Collection[tuple[int, int]]
+) -> dict[PartKey, dict[str, Any]]:
+    """Role, kind and text of those of the parts that the index holds: some tens of microseconds each, where the shards,
+    which are compressed by the thousand, take milliseconds. None of a (episode_id, revision) that is ``retired``."""
+    folder = workspace.index(INDEX_NAME)
+    if not (folder / "meta.json").exists():
+        return {}
+    index = _open(folder)
+    searcher, schema = index.searcher(), index.schema
+    make, must = tantivy.Query, tantivy.Occur.Must
+    found = {}
+    for key in keys:
+        place = key.message_index << _PART_BITS | key.part_index
+        terms = (("episode_id", key.episode_id), ("place", place))
+        query = make.boolean_query([(must, make.term_query(schema, name, value)) for name, value in terms])
+        for _, address in searcher.search(query, 1, count=False).hits:
+            document = searcher.doc(address)
+            if (key.episode_id, document.get_first("revision")) not in retired:
+                role, kind = document.get_first("role"), document.get_first("kind")
+                found[key] = {"role": role, "kind": kind, "text": bytes(document.get_first("whole")).decode()}
+    return found
 
 
 def count_documents(workspace: Workspace, words: Iterable[str]) -> tuple[dict[str, int], int]:
@@ -168,10 +193,13 @@ def _open_anywhere(folder: Path) -> Any:
 def _schema() -> Any:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("text", stored=False, tokenizer_name="default", index_option="position")
-    builder.add_integer_field("episode_id", stored=True, indexed=True, fast=True)
-    builder.add_integer_field("place", stored=True, indexed=False, fast=False)
-    for name in ("shard", "kind", "role"):
-        builder.add_text_field(name, stored=False, tokenizer_name="raw", index_option="basic")
+    builder.add_integer_field("episode_id", stored=False, indexed=True, fast=True)
+    builder.add_integer_field("place", stored=False, indexed=True, fast=True)
+    builder.add_integer_field("revision", stored=True, indexed=False, fast=False)
+    builder.add_bytes_field("whole", stored=True, indexed=False)
+    builder.add_text_field("shard", stored=False, tokenizer_name="raw", index_option="basic")
+    for name in ("kind", "role"):
+        builder.add_text_field(name, stored=True, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
 
@@ -186,6 +214,8 @@ def _add(adding: Any, shard_id: str, columns: dict[str, list[Any]]) -> None:
             document.add_text("text", segment(text))
             document.add_integer("episode_id", episode_id)
             document.add_integer("place", message_index << _PART_BITS | part_index)
+            document.add_integer("revision", revision)
+            document.add_bytes("whole", text.encode())
             document.add_text("shard", shard_id)
             document.add_text("kind", kind)
             document.add_text("role", role)
