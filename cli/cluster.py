@@ -51,9 +51,9 @@ def command(
     if plot is not None and (plot.is_dir() or not plot.absolute().parent.is_dir()):
         raise InputError(f"{plot} cannot be written: it is a folder, or in none; choose another file for --plot.")
     opened = open_workspace(workspace)
-    chosen = ready_encoder(opened, encoder)
     only = {"kinds": choices(kinds, KINDS, "--in") or [], "roles": choices(roles, ROLES, "--role") or []}
     with open_reader(opened) as reader:
+        chosen = ready_encoder(reader, encoder)
         ids = reader.select_ids(where) if where else None
         found = cluster_episodes(
             reader, chosen, episode_ids=ids, **only, level=level, algorithm=algorithm, min_size=min_size, seed=seed

