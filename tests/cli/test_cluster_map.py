@@ -111,7 +111,8 @@ def test_a_plot_that_cannot_be_written(topics: Path, tmp_path: Path) -> None:
 def shown(page: Path, tmp_path: Path) -> str:
     quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--disable-quic"]
     done = subprocess.run(
-        [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-component-update", "--virtual-time-budget=2000",
+        [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-component-update",
+         "--virtual-time-budget=20000", "--window-size=1200,900",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip

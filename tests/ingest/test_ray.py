@@ -224,9 +224,13 @@ def test_no_cluster_is_said_in_a_sentence(logs: Path, tmp_path: Path) -> None:
         assert said.startswith(f"Error: There is no Ray cluster at {where} ")
         assert "ray start --head" in said
     # Where nothing is to be read, none is needed.
-    (tmp_path / "nothing").mkdir()
-    done = subprocess.run(command(workspace, tmp_path / "nothing", address), capture_output=True, check=False)
+    read = tmp_path / "read.jsonl"
+    read.write_text(chat("hi"))
+    with open_writer(workspace) as writer:
+        assert [report.episodes for report in ingest(writer, walk([read]))] == [1]
+    done = subprocess.run(command(workspace, read, address), capture_output=True, text=True, check=False)
     assert done.returncode == 0
+    assert json.loads(done.stdout.splitlines()[-1])["unchanged"] == 1
 
 
 LACKING = """
