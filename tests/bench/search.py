@@ -28,7 +28,7 @@ from harness import ROOT, Bench, Failed, append_entry, expect, investigate, mach
 from investigate.analysis.text.embed import prepare, update_vectors
 from investigate.analysis.text.encode import load_encoder
 from investigate.analysis.text.find import Question, find
-from investigate.analysis.text.index import Filters, search_text, update_text_index
+from investigate.analysis.text.index import INDEX_NAME, Filters, search_text, update_text_index
 from investigate.analysis.text.tokens import Query
 from investigate.analysis.text.vectors import load_chunks, open_vectors
 from investigate.store.reader import Reader, open_reader
@@ -133,7 +133,7 @@ def _build(bench: Bench, workspace: Workspace) -> None:
         for _ in update_text_index(writer):
             pass
         seconds = time.perf_counter() - began
-        bench.say(f"text index: {seconds:.1f} s, {n_bytes / 1e6 / seconds:.1f} MB/s; {_size(workspace.index('text'))}")
+        bench.say(f"text index: {seconds:.1f} s, {n_bytes / 1e6 / seconds:.1f} MB/s; {_size(workspace.index(INDEX_NAME))}")
         encoder, slow = load_encoder("static", workspace.root), load_encoder("minilm")
         if encoder is None or slow is None:
             raise Failed("needs the extra `offline`")
