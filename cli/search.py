@@ -47,7 +47,9 @@ def command(
     first_seen: Annotated[
         bool, typer.Option("--first-seen", help="Order hits by the earliest training step that has their text.")
     ] = False,
-    fold: Annotated[bool, typer.Option("--fold/--no-fold", help="Count (near-)duplicates among the best 1,000 as one.")] = True,
+    fold: Annotated[
+        bool, typer.Option("--fold/--no-fold", help="Count (near-)duplicates among the best 1,000 as one.")
+    ] = True,
     context: Annotated[
         int | None, typer.Option("--context", metavar="N", min=0, help="Show N characters of the part on either side.")
     ] = None,

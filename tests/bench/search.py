@@ -133,7 +133,9 @@ def _build(bench: Bench, workspace: Workspace) -> None:
         for _ in update_text_index(writer):
             pass
         seconds = time.perf_counter() - began
-        bench.say(f"text index: {seconds:.1f} s, {n_bytes / 1e6 / seconds:.1f} MB/s; {_size(workspace.index(INDEX_NAME))}")
+        bench.say(
+            f"text index: {seconds:.1f} s, {n_bytes / 1e6 / seconds:.1f} MB/s; {_size(workspace.index(INDEX_NAME))}"
+        )
         encoder, slow = load_encoder("static", workspace.root), load_encoder("minilm")
         if encoder is None or slow is None:
             raise Failed("needs the extra `offline`")
