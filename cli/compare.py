@@ -41,13 +41,10 @@ def command(
     """Show what tells two groups of episodes apart: terms, clusters, tools, lengths; found in one half, confirmed in
     the other."""
     from ..analysis.text.compare import compare_groups
-    from ..analysis.text.differences import as_table
     from ..store.reader import open_reader
     from ..store.types import KINDS, ROLES
     from ..store.workspace import open_workspace
-    from ..store.writer import open_writer
-    from .differences import check_page, json_rows, print_differences, render_differences, summary, write_page
-    from .output import print_json, say
+    from .differences import Output, check_page, tell
     from .selection import choices
 
     check_page(html)
@@ -67,13 +64,5 @@ def command(
         "clusters": clusters,
         "seed": seed,
     }
-    with open_writer(opened) as writer:
-        run_id = writer.commit_run("compare", parameters | summary(found), {"differences": as_table(found.differences)})
-    names = ("a", "b")
-    if as_json:
-        print_json(json_rows(run_id, found, limit))
-    else:
-        print_differences(found, names, fold_by, limit)
-        say(f"Stored as {run_id}, in the view differences.")
-    if html is not None:
-        write_page(html, render_differences("Comparison", found, names, (a, b), fold_by, limit))
+    output = Output(("a", "b"), (a, b), fold_by, limit, as_json, html)
+    tell(opened, "compare", "Comparison", found, parameters, output)

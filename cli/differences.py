@@ -1,13 +1,14 @@
 """How differences between two groups are shown: table, sentences, page.
 
-Takes a comparison, prints it, or gives a page. Shared by ``compare`` and ``discover``. On the page text from logs is
-escaped, nothing is fetched, and scripts are forbidden.
+Takes a comparison, stores it as a run, prints it, or gives a page. Shared by ``compare`` and ``discover``. On the page
+text from logs is escaped, nothing is fetched, and scripts are forbidden.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,7 @@ from .figures import interval, number, of
 if TYPE_CHECKING:
     from ..analysis.text.compare import Comparison
     from ..analysis.text.differences import Difference
+    from ..store.workspace import Workspace
 
 _COLUMNS: Final = ("kind", "name", "a", "b", "effect", "95 %", "q", "confirmed", "held out", "e.g.", "more rows")
 _RIGHT: Final = ("a", "b", "effect", "95 %", "q", "held out", "more rows")
@@ -171,6 +173,38 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     )
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How differences are told: what the two sides are called, what was asked of each, and where it goes."""
+
+    names: tuple[str, str]
+    asked: tuple[str, str]
+    fold_by: str | None
+    limit: int
+    as_json: bool
+    html: Path | None
+
+
+def tell(
+    workspace: Workspace, kind: str, title: str, found: Comparison, parameters: dict[str, Any], output: Output
+) -> None:
+    """Store what was found as a run of this kind, and print it."""
+    from ..analysis.text.differences import as_table
+    from ..store.writer import open_writer
+    from .output import print_json, say
+
+    with open_writer(workspace) as writer:
+        run_id = writer.commit_run(kind, parameters | summary(found), {"differences": as_table(found.differences)})
+    if output.as_json:
+        print_json(json_rows(run_id, found, output.limit))
+    else:
+        print_differences(found, output.names, output.fold_by, output.limit)
+        say(f"Stored as {run_id}, in the view differences.")
+    if output.html is not None:
+        page = render_differences(title, found, output.names, output.asked, output.fold_by, output.limit)
+        write_page(output.html, page)
 
 
 def check_page(path: Path | None) -> None:

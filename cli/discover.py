@@ -28,16 +28,14 @@ def command(
 ) -> None:
     """Show what episodes have that a reference has not or has less of: in terms, clusters and meaning; found in one
     half, confirmed in the other. Without --where, all others are held against the reference."""
-    from ..analysis.text.differences import as_table
     from ..analysis.text.discover import discover_new
     from ..analysis.text.embed import pending_chars
     from ..store.reader import open_reader
     from ..store.types import KINDS, ROLES
     from ..store.workspace import open_workspace
-    from ..store.writer import open_writer
-    from .differences import check_page, json_rows, print_differences, render_differences, summary, write_page
+    from .differences import Output, check_page, tell
     from .encoding import ready_encoder
-    from .output import print_json, say
+    from .output import say
     from .selection import choices
 
     check_page(html)
@@ -68,16 +66,5 @@ def command(
         "clusters": clusters,
         "encoder": chosen.name if chosen else None, "seed": seed,
     }  # fmt: skip
-    with open_writer(opened) as writer:
-        run_id = writer.commit_run(
-            "discover", parameters | summary(found), {"differences": as_table(found.differences)}
-        )
-    names = ("later", "reference")
-    if as_json:
-        print_json(json_rows(run_id, found, limit))
-    else:
-        print_differences(found, names, fold_by, limit)
-        say(f"Stored as {run_id}, in the view differences.")
-    if html is not None:
-        shown = (where or "all others", reference)
-        write_page(html, render_differences("Discovery", found, names, shown, fold_by, limit))
+    output = Output(("later", "reference"), (where or "all others", reference), fold_by, limit, as_json, html)
+    tell(opened, "discover", "Discovery", found, parameters, output)

@@ -11,6 +11,10 @@ WorkspaceOption = Annotated[
     Path | None,
     typer.Option("--workspace", "-w", metavar="DIR", help="The workspace; default: the nearest .investigate upwards."),
 ]
+InOption = Annotated[
+    str | None, typer.Option("--in", metavar="KINDS", help="Only in: text,reasoning,tool_call,tool_result,media.")
+]
+RoleOption = Annotated[str | None, typer.Option("--role", metavar="ROLES", help="Only: system,user,assistant,tool.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON Lines.")]
 WhereOption = Annotated[
     str | None, typer.Option("--where", metavar="SQL", help="Only episodes for which this SQL predicate holds.")

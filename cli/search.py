@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import EncoderOption, JsonOption, SeedOption, WhereOption, WorkspaceOption
+from .options import EncoderOption, InOption, JsonOption, RoleOption, SeedOption, WhereOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from ..analysis.text.encode import Encoder
@@ -15,47 +15,34 @@ if TYPE_CHECKING:
     from ..store.reader import Reader
 
 _QUERY = 'Words, "phrases in quotes", -excluded; or a pattern. One that begins with a hyphen comes after --.'
+_LIKE = typer.Option(
+    "--like", metavar="PLACE", help="In place of QUERY: what resembles EPISODE or EPISODE@message.part."
+)
+_CONCEPT = typer.Option("--concept", metavar="NAME", help="In place of QUERY: what shows a concept (`concept train`).")
+_RERANK = typer.Option("--rerank", metavar="ENCODER", help="Score the best hits again with this encoder.")
+_FIRST_SEEN = typer.Option("--first-seen", help="Order hits by the earliest training step that has their text.")
+_FOLD = typer.Option("--fold/--no-fold", help="Count (near-)duplicates among the best 1,000 as one.")
+_CONTEXT = typer.Option("--context", metavar="N", min=0, help="Show N characters of the part on either side.")
+_RANDOM = typer.Option("--random", metavar="K", min=0, help="And K random parts of what is searched: a base rate.")
 
 
 def command(
     query: Annotated[str | None, typer.Argument(metavar="QUERY", help=_QUERY)] = None,
     workspace: WorkspaceOption = None,
     mode: Annotated[str, typer.Option("--mode", "-m", help="hybrid, keyword, semantic or regex.")] = "hybrid",
-    kinds: Annotated[
-        str | None, typer.Option("--in", metavar="KINDS", help="Only in: text,reasoning,tool_call,tool_result,media.")
-    ] = None,
-    roles: Annotated[
-        str | None, typer.Option("--role", metavar="ROLES", help="Only: system,user,assistant,tool.")
-    ] = None,
+    kinds: InOption = None,
+    roles: RoleOption = None,
     where: WhereOption = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most this many hits.")] = 10,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            "--like", metavar="PLACE", help="In place of QUERY: what resembles EPISODE or EPISODE@message.part."
-        ),
-    ] = None,
-    concept: Annotated[
-        str | None,
-        typer.Option("--concept", metavar="NAME", help="In place of QUERY: what shows a concept (`concept train`)."),
-    ] = None,
+    like: Annotated[str | None, _LIKE] = None,
+    concept: Annotated[str | None, _CONCEPT] = None,
     encoder: EncoderOption = None,
-    rerank: Annotated[
-        str | None, typer.Option("--rerank", metavar="ENCODER", help="Score the best hits again with this encoder.")
-    ] = None,
+    rerank: Annotated[str | None, _RERANK] = None,
     rerank_top: Annotated[int, typer.Option("--rerank-top", metavar="N", min=1, help="So many of them.")] = 50,
-    first_seen: Annotated[
-        bool, typer.Option("--first-seen", help="Order hits by the earliest training step that has their text.")
-    ] = False,
-    fold: Annotated[
-        bool, typer.Option("--fold/--no-fold", help="Count (near-)duplicates among the best 1,000 as one.")
-    ] = True,
-    context: Annotated[
-        int | None, typer.Option("--context", metavar="N", min=0, help="Show N characters of the part on either side.")
-    ] = None,
-    random: Annotated[
-        int, typer.Option("--random", metavar="K", min=0, help="And K random parts of what is searched: a base rate.")
-    ] = 0,
+    first_seen: Annotated[bool, _FIRST_SEEN] = False,
+    fold: Annotated[bool, _FOLD] = True,
+    context: Annotated[int | None, _CONTEXT] = None,
+    random: Annotated[int, _RANDOM] = 0,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:

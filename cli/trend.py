@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import JsonOption, SeedOption, WhereOption, WorkspaceOption
+from .options import InOption, JsonOption, RoleOption, SeedOption, WhereOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from ..analysis.text.trend import Trend
@@ -21,12 +21,8 @@ def command(
     ] = None,
     workspace: WorkspaceOption = None,
     mode: Annotated[str, typer.Option("--mode", "-m", help="keyword or regex.")] = "keyword",
-    kinds: Annotated[
-        str | None, typer.Option("--in", metavar="KINDS", help="Only in: text,reasoning,tool_call,tool_result,media.")
-    ] = None,
-    roles: Annotated[
-        str | None, typer.Option("--role", metavar="ROLES", help="Only: system,user,assistant,tool.")
-    ] = None,
+    kinds: InOption = None,
+    roles: RoleOption = None,
     predicate: Annotated[
         str | None, typer.Option("--sql", metavar="PREDICATE", help="Instead: episodes for which this SQL holds.")
     ] = None,
