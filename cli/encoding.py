@@ -80,14 +80,15 @@ def _update(workspace: Workspace, encoder: Encoder, pending: int) -> None:
 def update_index(reader: Reader) -> None:
     """Index what ingest left; another writer at work, or a folder that cannot be written, only means that the newest
     episodes are not found yet."""
-    from ..analysis.text.index import INDEX_NAME, pending_shards, update_text_index
+    from ..analysis.text.index import pending_shards, update_text_index
     from ..store.catalog import connect_for_reading
     from ..store.errors import StoreError
+    from ..store.workspace import TEXT_INDEX
     from ..store.writer import open_writer
     from .output import say, track
 
     with connect_for_reading(reader.workspace.catalog_path) as catalog:
-        rows = catalog.execute("SELECT shard_id FROM indexed WHERE index_name = ?", (INDEX_NAME,))
+        rows = catalog.execute("SELECT shard_id FROM indexed WHERE index_name = ?", (TEXT_INDEX,))
         pending = pending_shards(reader, {row[0] for row in rows})
     if not pending:
         return

@@ -12,7 +12,7 @@ from .options import JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from ..ingest.files import Named
-    from ..ingest.plan import Options
+    from ..ingest.options import Options
     from ..ingest.report import SourceReport
     from ..store.compute import Engine
     from ..store.workspace import Workspace
@@ -49,6 +49,8 @@ def command(
     """Store log files: evaluations, agents, RL rollouts, chats. Running it again adds only what is new."""
     from ..ingest.files import walk
     from ..store.errors import InputError
+    from ..store.workspace import create_workspace
+    from .ingest_report import Report
 
     if format_name == "list":
         from .ingest_report import print_formats
@@ -56,11 +58,6 @@ def command(
         print_formats(as_json)
         return
     files = list(walk(_given(paths)))
-    if engine == "local" and jobs != 1:
-        _prepare(workspace, files, anew=again or (format_name or mapping or tokenizer) is not None)
-    from ..store.workspace import create_workspace
-    from .ingest_report import Report
-
     options = _options(format_name, mapping, tokenizer, again)
     where = _engine(engine, address, jobs)
     if not files and not follow:
@@ -77,26 +74,6 @@ def command(
         raise typer.Exit(1)
 
 
-def _prepare(workspace: Path | None, files: list[Named], anew: bool) -> None:
-    """Begin to start readers where some file is not as the workspace knows it: they take a while to start, beside what
-    is done here, and a reading that finds nothing new needs none."""
-    from ..store.catalog import known_files
-    from ..store.compute import prepare
-    from ..store.workspace import locate, open_workspace
-
-    there = (locate(workspace) / "format_version").exists()
-    known = known_files(open_workspace(workspace).catalog_path) if there and not anew else {}
-    if any(_has_changed(file, known) for file in files):
-        prepare("investigate.ingest.read")
-
-
-def _has_changed(file: Named, known: dict[str, tuple[int, int]]) -> bool:
-    try:
-        return known.get(file.name) != file.state()
-    except OSError:  # no reader is needed to say that it cannot be read
-        return False
-
-
 def _given(paths: list[str] | None) -> list[str]:
     from ..store.errors import UsageError
 
@@ -106,8 +83,7 @@ def _given(paths: list[str] | None) -> list[str]:
 
 
 def _options(format_name: str | None, mapping: str | None, tokenizer: Path | None, again: bool) -> Options:
-    from ..ingest.mapping import parse_mapping
-    from ..ingest.plan import Options
+    from ..ingest.options import Options
     from ..store.errors import UsageError
 
     if mapping is not None and format_name not in (None, "mapped"):
@@ -116,7 +92,11 @@ def _options(format_name: str | None, mapping: str | None, tokenizer: Path | Non
         raise UsageError("--format mapped needs --map, such as --map text=response,reward=score.")
     if tokenizer is not None and not tokenizer.exists():
         raise UsageError(f"There is no tokenizer at {tokenizer}; give a folder with a tokenizer.json.")
-    columns = () if mapping is None else parse_mapping(mapping)
+    columns: tuple[tuple[str, str], ...] = ()
+    if mapping is not None:
+        from ..ingest.mapping import parse_mapping
+
+        columns = parse_mapping(mapping)
     name = "mapped" if columns else format_name
     return Options(name, None if tokenizer is None else str(tokenizer.resolve()), columns, again)
 
@@ -135,7 +115,15 @@ def _engine(name: str, address: str | None, jobs: int | None) -> Engine:
 def _ingest(
     workspace: Workspace, files: list[Named], options: Options, engine: Engine, no_index: bool
 ) -> Iterator[SourceReport]:
-    """Ingest, index, and merge small shards: one run of the writer."""
+    """Ingest, index, and merge small shards: one run of the writer. None is needed where all is as it was."""
+    if (unchanged := _unchanged(workspace, files, options, no_index)) is not None:
+        yield from unchanged
+        return
+    from ..store.compute import prepare
+
+    if engine.address is None and engine.jobs != 1:
+        # Readers take a while to start, beside what is done here.
+        prepare("investigate.ingest.read")
     from ..analysis.text.index import update_text_index
     from ..ingest.run import ingest
     from ..store.compact import compact
@@ -148,6 +136,19 @@ def _ingest(
             for _ in track(update_text_index(writer), "index"):
                 pass
         compact(writer)
+
+
+def _unchanged(workspace: Workspace, files: list[Named], options: Options, no_index: bool) -> list[SourceReport] | None:
+    """What is known of the files; None where anything is to be done."""
+    from ..ingest.unchanged import report_all
+    from ..store import catalog
+    from ..store.workspace import TEXT_INDEX
+
+    with catalog.connect_for_reading(workspace.catalog_path) as connection:
+        if not no_index and catalog.count_unindexed(connection, TEXT_INDEX):
+            return None
+        known = catalog.read_known(connection)
+    return report_all(files, known, options)
 
 
 def _follow(

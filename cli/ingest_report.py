@@ -123,10 +123,10 @@ def _short(source: str) -> str:
 
 
 def _say_what_was_skipped(workspace: Workspace, sources: set[str]) -> None:
-    from ..store.reader import open_reader
-
     if not sources:
         return
+    from ..store.reader import open_reader
+
     with open_reader(workspace) as reader:
         rows = reader.rows(
             """

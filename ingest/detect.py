@@ -6,13 +6,12 @@ Takes a source, gives the name of the one format that knows it best. Looks at ma
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from ..store import registry
 from ..store.errors import InputError, UsageError
-from .format import Format, Source, digest_of
+from .format import Format, Source
 from .mapping import suggest_mapping
 from .parquet_rows import PARQUET, first_rows
 from .unpack import head_of, plain, plain_name
@@ -37,16 +36,8 @@ def format_names() -> tuple[str, ...]:
     return registry.names(FORMATS)
 
 
-@cache
-def edition() -> str:
-    """What every format is read by, as a digest: it changes when one of them does."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    states = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in (file.stat(),)]
-    return digest_of(repr(states).encode())
-
-
-class UnknownFormatError(InputError):
-    """No format knows a file."""
+class RefusedError(InputError):
+    """A file is refused for what it is: as long as it stays so, and the readers do, it need not be looked at again."""
 
 
 def get_format(name: str) -> Format:
@@ -86,12 +77,12 @@ def _best(head: bytes, path: Path, name: str) -> str:
     if best <= 0:
         suggestion = suggest_mapping(head)
         known = "if it is a log, name one with --format (`--format list` prints them)."
-        raise UnknownFormatError(
+        raise RefusedError(
             f"{name} is in no known format; {f'--map reads rows. {suggestion}' if suggestion else known}"
         )
     winners = [format_name for format_name, confidence in confidences.items() if confidence == best]
     if len(winners) > 1:
-        raise InputError(f"{name} could be {' or '.join(winners)}; say which with --format.")
+        raise RefusedError(f"{name} could be {' or '.join(winners)}; say which with --format.")
     return winners[0]
 
 
@@ -108,10 +99,10 @@ def read_head(source: Source) -> bytes:
     except OSError as error:
         raise InputError(f"Cannot read {name}: {error.strerror}; check the path and its permissions.") from None
     if not head.strip(b" \t\r\n\x00"):
-        raise InputError(f"{name} is empty; nothing to ingest.")
+        raise RefusedError(f"{name} is empty; nothing to ingest.")
     for magic, reason in _REFUSED:
         if head.startswith(magic):
-            raise InputError(f"{name} {reason}.")
+            raise RefusedError(f"{name} {reason}.")
     if head[_TAR_PLACE:].startswith(_TAR_MAGIC):
-        raise InputError(f"{name} is a tar archive; unpack it and ingest what is inside.")
+        raise RefusedError(f"{name} is a tar archive; unpack it and ingest what is inside.")
     return head

@@ -67,27 +67,28 @@ def walk(paths: Sequence[Path | str]) -> Iterator[Named]:
             raise InputError(f"{path} is neither a file nor a folder; give one of those.")
         if is_workspace(path):
             raise InputError(f"{path} is a workspace, which holds what was ingested; name the logs, not the workspace.")
-        files = _files_below(path) if os.path.isdir(path) else [path]
-        for file in files:
-            real = Path(os.path.realpath(file))
+        is_folder = os.path.isdir(path)
+        for real in _files_below(path) if is_folder else [os.path.realpath(path)]:
             if real not in seen:
                 seen.add(real)
-                yield Named(real, file is path)
+                yield Named(Path(real), not is_folder)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """The files, and the folders that may not be looked into: who reads those says so."""
-    closed: list[Path] = []
-    for top, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+def _files_below(folder: Path) -> Iterator[str]:
+    """Real paths of the files, and of the folders that may not be looked into: who reads those says so."""
+    closed: list[str] = []
+    for top, folders, files in os.walk(folder, onerror=lambda error: closed.append(os.path.realpath(error.filename))):
         if not os.access(top, os.X_OK):  # its names can be listed, but nothing in it can be opened
-            closed.append(Path(top))
+            closed.append(os.path.realpath(top))
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if name != ".git" and not is_workspace(Path(top, name)))
+        real_top = os.path.realpath(top)
         for name in sorted(files):
-            path = Path(top, name)
+            path = os.path.join(real_top, name)
             if os.path.isfile(path) and not name.startswith("."):
-                yield path
+                # Looking at every folder above costs more than all else here, and is rarely called for.
+                yield os.path.realpath(path) if os.path.islink(path) else path
     yield from closed
 
 

@@ -1,7 +1,7 @@
 """What to read of each file.
 
-Takes files and what the workspace knows of them, gives tasks for readers: nothing for a file that is as it was, the
-rest of one that has grown, parts of a long one for several readers. Knows no format but by its name.
+Takes files that are not as the workspace knows them, gives tasks for readers: the rest of one that has grown, parts of
+a long one for several readers. Knows no format but by its name.
 """
 
 from __future__ import annotations
@@ -10,22 +10,26 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from ..store.catalog import SourceState, Unread
 from ..store.errors import InputError
-from ..store.reader import Reader
-from ..store.writer import SourceState, Unread
-from .detect import UnknownFormatError, detect_source, edition, get_format, read_head
+from .detect import RefusedError, detect_source, get_format, read_head
 from .files import Named
 from .format import Position, Source, line_of, loads, read_lines
+from .options import Options
 from .read import ReadTask, SourceTask, verified
 from .report import SourceReport
 from .stored import Stored
+from .unchanged import edition, is_stored
 from .unpack import is_packed
+
+if TYPE_CHECKING:
+    from ..store.reader import Reader
 
 TASK_BYTES: Final = 32_000_000
 """Small files are read together up to this size; a process costs more to start than this takes to read."""
@@ -37,40 +41,16 @@ _BLOCK_BYTES: Final = 1 << 18
 _NEWLINE: Final = ord("\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How files are to be read, where that is not for the files to say."""
-
-    format_name: str | None = None
-    tokenizer: str | None = None
-    columns: tuple[tuple[str, str], ...] = ()
-    again: bool = False
-
-    def as_text(self) -> str:
-        """What is stored of them with a source. Empty where nothing was asked for."""
-        asked = {"tokenizer": self.tokenizer, "columns": self.columns}
-        return json.dumps({name: value for name, value in asked.items() if value}) if any(asked.values()) else ""
-
-
 def plan(
-    reader: Reader | None,
-    file: Named,
-    state: SourceState | None,
-    options: Options,
-    unread: dict[str, Unread] | None = None,
-) -> SourceTask | SourceReport | None:
-    """What to read of a file; None when it is as it was, a report when it cannot be read. The ``reader`` is of where
-    its ``state`` is from. A file that cannot be read is put among the ``unread``; one that no format knows is there not
-    looked at again."""
+    reader: Reader | None, file: Named, state: SourceState | None, options: Options, unread: dict[str, Unread]
+) -> SourceTask | SourceReport:
+    """What to read of a file, or a report when it cannot be read: then it is put among the ``unread``. The ``reader``
+    is of where its ``state`` is from."""
     name = file.name
-    unread = {} if unread is None else unread
     n_bytes = mtime_ns = 0
     try:
         n_bytes, mtime_ns = file.state()
         asked = options.as_text()
-        as_it_was = is_stored(state, n_bytes, mtime_ns) and not options.again
-        if state and as_it_was and options.format_name in (None, state.format) and asked in ("", state.options):
-            return None
         if os.path.isdir(file.path):  # it can be listed at most
             raise InputError(f"Cannot look into {name}; check the folder's permissions.")
         asked = asked or (state.options if state else "")
@@ -78,7 +58,7 @@ def plan(
         # What was seen when nothing but half a line was there is looked at again.
         chosen = options.format_name or (state.format if reader and state and _has_episodes(reader, name) else None)
         if chosen is None:
-            chosen = _detect(source, n_bytes, mtime_ns, unread.get(name), options.again)
+            chosen = detect_source(source)
         else:
             read_head(source)  # raises for what must not be read
         fresh = SourceState(name, chosen, n_bytes, mtime_ns, options=asked)
@@ -89,26 +69,15 @@ def plan(
             again = options.again or state.options != asked
             task = _plan_again(reader, source, state, fresh, not packed and not again, again)
         return task if packed or fresh.bytes - task.source.start <= PART_BYTES else _shared(task)
-    except UnknownFormatError as error:
-        reason, asked_formats = str(error), edition()
+    except RefusedError as error:
+        reason, refused_by = str(error), edition()
     except InputError as error:
-        reason, asked_formats = str(error), ""
+        reason, refused_by = str(error), ""
     except OSError as error:
-        reason, asked_formats = f"Cannot read {name}: {error.strerror}; check its permissions.", ""
+        reason, refused_by = f"Cannot read {name}: {error.strerror}; check its permissions.", ""
     if not is_stored(state, n_bytes, mtime_ns):
-        unread[name] = Unread(name, n_bytes, mtime_ns, asked_formats, reason)
+        unread[name] = Unread(name, n_bytes, mtime_ns, refused_by, reason)
     return SourceReport(name, None, error=reason)
-
-
-def is_stored(state: SourceState | None, n_bytes: int, mtime_ns: int) -> bool:
-    """Is what a file holds, as it is now, in the workspace?"""
-    return bool(state and state.done and (state.bytes, state.mtime_ns) == (n_bytes, mtime_ns))
-
-
-def _detect(source: Source, n_bytes: int, mtime_ns: int, known: Unread | None, again: bool) -> str:
-    if known and not again and (known.bytes, known.mtime_ns, known.edition) == (n_bytes, mtime_ns, edition()):
-        raise UnknownFormatError(known.reason)
-    return detect_source(source)
 
 
 def _has_episodes(reader: Reader, source: str) -> bool:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from ..store.catalog import Place, SourceState
 from ..store.compute import IdLease
 from ..store.errors import InputError
 from ..store.shards import Shard, ShardRows
 from ..store.types import Episode, Skipped, without_surrogates
-from ..store.writer import Place, SourceState
 from .detect import get_format
 from .format import Item, Position, Source
 from .report import SourceReport

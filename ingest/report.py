@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ..store.schemas import OPTIONAL_COLUMNS
-from ..store.types import Episode
-from .mapping import COLUMNS
+if TYPE_CHECKING:
+    from ..store.types import Episode
 
 _COUNTS: Final = (
     *("episodes", "messages", "parts", "calls", "skipped", "still_skipped", "unchanged", "removed", "bytes", "seconds"),
@@ -45,6 +44,8 @@ class SourceReport:
 
     def add_episode(self, episode: Episode, mapped: Sequence[tuple[str, str]] = ()) -> None:
         """Count an episode that was stored, and was read by these pairs of (fact, column)."""
+        from .mapping import COLUMNS
+
         self.empty = [name for name in self._unseen() if getattr(episode, name) in (None, {})]
         self.episodes += 1
         self.messages += len(episode.messages)
@@ -78,4 +79,6 @@ class SourceReport:
 
     def _unseen(self) -> list[str]:
         """Columns that may still turn out to be empty."""
+        from ..store.schemas import OPTIONAL_COLUMNS
+
         return self.empty if self.episodes else list(OPTIONAL_COLUMNS)

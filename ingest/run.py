@@ -13,16 +13,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from ..store.catalog import Known, SourceState, Unread
 from ..store.compute import Engine, run_tasks
 from ..store.errors import InputError, StoreError
-from ..store.reader import open_reader
-from ..store.writer import Commit, SourceState, Unread, Writer
+from ..store.reader import Reader, open_reader
+from ..store.writer import Commit, Writer
 from .detect import detect_zip, get_format
 from .files import Named, is_zip, members
-from .plan import Options, count_tasks, group, is_stored, plan
+from .options import Options
+from .plan import count_tasks, group, plan
 from .read import Batch, SourceTask, read_task
 from .report import SourceReport
 from .sharing import Shared
+from .unchanged import is_stored, report_unchanged
 
 
 def ingest(
@@ -36,8 +39,9 @@ def ingest(
     if options.format_name is not None:
         get_format(options.format_name)
     tasks: list[SourceTask] = []
-    states = writer.source_states()
-    for planned in _planned(writer, states, files, options):
+    writer.settle()
+    known = writer.known()
+    for planned in _planned(writer, known, files, options):
         if isinstance(planned, SourceTask):
             tasks.append(planned)
         else:
@@ -54,11 +58,11 @@ def ingest(
     for batch in batches:
         _check(root, batch)
         for ready in _ready(batch, shared):
-            unread = _unread(ready.reports, reading, states)
+            unread = _unread(ready.reports, reading, known.states)
             rows = (ready.shards, ready.states, ready.retired, ready.mended, ready.skipped)
             writer.commit(Commit(*rows, ready.next_id, unread))
             yield from ready.reports
-    writer.mark_duplicates()
+    writer.settle()
 
 
 def _unread(
@@ -74,42 +78,42 @@ def _unread(
 
 
 def _planned(
-    writer: Writer, states: dict[str, SourceState], files: Iterable[Named], options: Options
+    writer: Writer, known: Known, files: Iterable[Named], options: Options
 ) -> Iterator[SourceTask | SourceReport]:
-    known = writer.unread()
-    unread = dict(known)
+    unread = dict(known.unread)
     with ExitStack() as opened:
-        reader = opened.enter_context(open_reader(writer.workspace)) if states else None
-        rows = reader.rows("SELECT source, episodes, skipped FROM sources") if reader else []
-        counts = {row["source"]: (row["episodes"], row["skipped"]) for row in rows}
+        reader: Reader | None = None
         waiting = deque(files)
         while waiting:
             file = waiting.popleft()
-            state = states.get(file.name)
-            planned = plan(reader, file, state, options, unread)
-            if _is_archive(file, planned, options):
-                # Its members come in its place.
-                try:
-                    waiting.extendleft(reversed(list(members(file))))
-                    reason = ""
-                except InputError as error:
-                    reason = str(error)
-                    yield SourceReport(file.name, None, error=reason)
-                if file.name in unread:
-                    unread[file.name] = replace(unread[file.name], reason=reason)
-            elif planned is not None:
+            if (unchanged := report_unchanged(file, known, options)) is not None:
+                yield from unchanged
+                for report in unchanged:
+                    if not report.error:
+                        unread.pop(report.source, None)
+                continue
+            if reader is None and file.name in known.states:
+                reader = opened.enter_context(open_reader(writer.workspace))
+            planned = plan(reader, file, known.states.get(file.name), options, unread)
+            if not _is_archive(file, planned, options):
                 yield planned
-            elif state is not None:
-                unread.pop(file.name, None)
-                n, skipped = counts[file.name]
-                yield SourceReport(file.name, state.format, unchanged=n, still_skipped=skipped, bytes=state.bytes)
-    new = [file for name, file in unread.items() if file != known.get(name)]
-    read = known.keys() - unread.keys()
+                continue
+            # Its members come in its place.
+            try:
+                waiting.extendleft(reversed(list(members(file))))
+                reason = ""
+            except InputError as error:
+                reason = str(error)
+                yield SourceReport(file.name, None, error=reason)
+            if file.name in unread:
+                unread[file.name] = replace(unread[file.name], reason=reason)
+    new = [file for name, file in unread.items() if file != known.unread.get(name)]
+    read = known.unread.keys() - unread.keys()
     if new or read:
         writer.remember_unread(new, read)
 
 
-def _is_archive(file: Named, planned: SourceTask | SourceReport | None, options: Options) -> bool:
+def _is_archive(file: Named, planned: SourceTask | SourceReport, options: Options) -> bool:
     """Is it a zip of logs, rather than a log that is a zip?"""
     if not is_zip(file):
         return False

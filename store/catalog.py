@@ -7,9 +7,11 @@ holds the rows. Knows neither DuckDB nor what is in a shard.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import StoreError
 
@@ -23,6 +25,9 @@ CREATE TABLE IF NOT EXISTS source_states (
 CREATE TABLE IF NOT EXISTS unread (
     source TEXT PRIMARY KEY, bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, edition TEXT NOT NULL,
     reason TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS source_counts (
+    source TEXT PRIMARY KEY, episodes INTEGER NOT NULL, skipped INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS shards (
     shard_id TEXT NOT NULL, table_name TEXT NOT NULL, path TEXT NOT NULL, n_rows INTEGER NOT NULL,
@@ -50,11 +55,54 @@ SMALL_TABLES = ("source_states", "unread", "retired", "mended", "duplicates", "r
 """Copied into every reader's snapshot."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How far a source has been read. ``boundary`` is a digest of what lies before ``offset``, to tell a file that has
+    grown from one that was replaced; ``options`` is how it was asked to be read, to be read so again."""
+
+    source: str
+    format: str
+    bytes: int
+    mtime_ns: int
+    offset: int = 0
+    n_records: int = 0
+    boundary: str = ""
+    done: bool = False
+    options: str = ""
+
+
+Place = tuple[str, str, int, str]
+"""Of what was skipped: source, record, byte offset and reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file, as it was when it could not be read. ``edition`` is that of the readers which refused it for what it is;
+    empty where something else was wrong, which may be put right from outside. ``reason`` is empty for an archive in
+    whose place its members are read."""
+
+    source: str
+    bytes: int
+    mtime_ns: int
+    edition: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the catalog says of files, by name."""
+
+    states: dict[str, SourceState]
+    unread: dict[str, Unread]
+    counts: dict[str, tuple[int, int]]
+    """Episodes and skipped records of each source; empty while what was stored last is not counted yet."""
+
+
 def create(path: Path) -> None:
     """Make the catalog, or leave the one that is there."""
     with connect(path) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(_SCHEMA)
+        connection.execute("INSERT OR IGNORE INTO counters VALUES ('unsettled', 0)")
 
 
 @contextmanager
@@ -63,6 +111,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=30)
         connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(_SCHEMA)  # an older catalog may lack a table
     except sqlite3.OperationalError as error:
         raise StoreError(f"Cannot write {path}: {error}. Check the folder's permissions, or pass -w DIR.") from None
     try:
@@ -112,15 +161,35 @@ def connect_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def known_files(path: Path) -> dict[str, tuple[int, int]]:
-    """Size in bytes and time of modification in ns of every file that was read to its end or could not be read, by
-    name: what looks the same from outside need not be read."""
-    with connect_for_reading(path) as connection:
-        rows = connection.execute(
-            "SELECT source, bytes, mtime_ns FROM unread "
-            "UNION ALL SELECT source, bytes, mtime_ns FROM source_states WHERE done"
-        )
-        return {source: (n_bytes, mtime_ns) for source, n_bytes, mtime_ns in rows}
+def read_known(connection: sqlite3.Connection) -> Known:
+    """What the catalog says of files."""
+    states = [SourceState(*row) for row in _select(connection, "source_states", SourceState.__slots__)]
+    unread = [Unread(*row) for row in _select(connection, "unread", Unread.__slots__)]
+    counts = [] if is_unsettled(connection) else _select(connection, "source_counts", ("source", "episodes", "skipped"))
+    return Known(
+        {state.source: state for state in states},
+        {file.source: file for file in unread},
+        {source: (episodes, skipped) for source, episodes, skipped in counts},
+    )
+
+
+def is_unsettled(connection: sqlite3.Connection) -> bool:
+    """Was something stored that is not counted yet, nor compared with what else is there?"""
+    row = connection.execute("SELECT value FROM counters WHERE name = 'unsettled'").fetchone()
+    return row is None or bool(row[0])
+
+
+def count_unindexed(connection: sqlite3.Connection, index_name: str) -> int:
+    """How many shards of parts a derived index lacks."""
+    query = (
+        "SELECT count(*) FROM shards WHERE table_name = 'parts' AND shard_id NOT IN "
+        "(SELECT shard_id FROM indexed WHERE index_name = ?)"
+    )
+    return int(connection.execute(query, (index_name,)).fetchone()[0])
+
+
+def _select(connection: sqlite3.Connection, table: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:
+    return connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
 
 
 def _quote(path: Path) -> str:

@@ -62,7 +62,7 @@ def forget(writer: Writer, episode_ids: Collection[int], sources: Collection[str
                     replacements.append(Replacement([shard], _merged(reader, [shard], keep)))
     writer.replace(replacements, at_once=True)
     writer.forget_sources(sources)
-    writer.mark_duplicates()
+    writer.settle()
 
 
 def _alike(writer: Writer, shards: Sequence[Shard]) -> Iterator[list[Shard]]:

@@ -6,7 +6,6 @@ spread over processes and machines; knows nothing of the work.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
@@ -14,8 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver
-from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
 
 from .errors import InvestigateError, StoreError
@@ -47,6 +44,8 @@ class SharedLease:
     """Ids for work in several processes; the counter belongs to the process that made it."""
 
     def __init__(self, first: int) -> None:
+        import multiprocessing
+
         self._next = multiprocessing.get_context("forkserver").Value("q", first)
 
     def take(self, n: int) -> int:
@@ -68,6 +67,8 @@ class Engine:
 def prepare(module: str) -> None:
     """Begin to import a module in the process from which those of ``run_tasks`` are forked, beside what the caller does
     first. Without it the first ``run_tasks`` does so."""
+    from multiprocessing import forkserver
+
     with _interrupts_ignored():
         # Readers inherit this: ^C is for the writer, which ends them.
         forkserver.set_forkserver_preload([module])
@@ -93,6 +94,8 @@ def run_tasks(
         for task in tasks:
             yield from function(task, lease)
         return
+    import multiprocessing
+
     prepare(function.__module__)
     context = multiprocessing.get_context("forkserver")
     todo: Any = context.Queue()
@@ -167,6 +170,9 @@ def _work(function: Callable[[Any, IdLease], Iterable[Any]], todo: Any, done: An
 
 def _die_with_parent() -> None:
     # A killed writer's readers must not go on writing shards beside the next writer's.
+    import multiprocessing
+    from multiprocessing.connection import wait
+
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,14 +1,13 @@
 """Which episodes were logged twice.
 
-Takes a workspace, gives pairs of episode and original. Knows digests, identities and lengths, not where they come from.
+Takes a reader, gives pairs of episode and original. Knows digests, identities and lengths, not where they come from.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .reader import open_reader
-from .workspace import Workspace
+from .reader import Reader
 
 _REPEATED = """
 WITH keys AS (
@@ -23,13 +22,12 @@ FROM counted WHERE n_equal > 1 OR n_same > 1 ORDER BY place
 """
 
 
-def find_duplicates(workspace: Workspace) -> list[tuple[int, int]]:
+def find_duplicates(reader: Reader) -> list[tuple[int, int]]:
     """(episode_id, original) of every episode with the raw bytes or the identity of another, or of one that is itself
     such a duplicate. The fullest is the original: an identity may stand in one file with a summary, in another with the
     whole run. Among equals it is the first by source and place within it: ids come in that order only where one reader
     reads."""
-    with open_reader(workspace) as reader:
-        found = reader.table(_REPEATED)
+    found = reader.table(_REPEATED)
     episode_ids = found["episode_id"].to_numpy()
     keys = [found[name].to_numpy() for name in ("digest", "identity")]
     first = np.arange(found.num_rows)

@@ -18,6 +18,8 @@ FOLDER: Final = ".investigate"
 FORMAT_VERSION: Final = "3"
 _FOLDERS: Final = ("data", "runs", "probes", "cache", "index")
 _FILES: Final = ("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "write.lock")
+TEXT_INDEX: Final = "text-3"
+"""Its number changes with what is in it, so that an older index is built anew."""
 ENVIRONMENT_VARIABLE: Final = "INVESTIGATE_WORKSPACE"
 
 

@@ -19,9 +19,11 @@ import orjson
 import pyarrow as pa
 
 from . import catalog
+from .catalog import Known, Place, SourceState, Unread
 from .duplicates import find_duplicates
 from .errors import StoreError
 from .lock import lock
+from .reader import open_reader
 from .schemas import RUN_TABLES
 from .shards import Shard, write_shard
 from .types import without_surrogates
@@ -29,39 +31,6 @@ from .workspace import Workspace
 
 GRACE_SECONDS: Final = 3600.0
 """How long the files of replaced shards stay: a reader opens them by the list it took when it began."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """How far a source has been read. ``boundary`` is a digest of what lies before ``offset``, to tell a file that has
-    grown from one that was replaced; ``options`` is how it was asked to be read, to be read so again."""
-
-    source: str
-    format: str
-    bytes: int
-    mtime_ns: int
-    offset: int = 0
-    n_records: int = 0
-    boundary: str = ""
-    done: bool = False
-    options: str = ""
-
-
-Place = tuple[str, str, int, str]
-"""Of what was skipped: source, record, byte offset and reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A file, as it was when it could not be read. ``edition`` is that of the formats of which none knew it; empty
-    where something else was wrong, which may be put right from outside. ``reason`` is empty for an archive in whose
-    place its members are read."""
-
-    source: str
-    bytes: int
-    mtime_ns: int
-    edition: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +69,9 @@ class Writer:
         row = self._connection.execute("SELECT value FROM counters WHERE name = 'episode_id'").fetchone()
         return int(row[0]) if row else 1
 
-    def source_states(self) -> dict[str, SourceState]:
-        """All sources known, by name."""
-        fields = SourceState.__slots__
-        rows = self._connection.execute(f"SELECT {', '.join(fields)} FROM source_states")
-        return {row[0]: SourceState(*row) for row in rows}
-
-    def unread(self) -> dict[str, Unread]:
-        """Files that could not be read, and archives in whose place their members are, by name."""
-        rows = self._connection.execute(f"SELECT {', '.join(Unread.__slots__)} FROM unread")
-        return {row[0]: Unread(*row) for row in rows}
+    def known(self) -> Known:
+        """The files that were read or could not be."""
+        return catalog.read_known(self._connection)
 
     def remember_unread(self, files: Iterable[Unread], read: Iterable[str] = ()) -> None:
         """Note files that could not be read, and the names of those that no longer belong there. One that no format
@@ -145,8 +107,7 @@ class Writer:
                 "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
                 (max(batch.next_episode_id, 1),),
             )
-            if batch.shards or batch.retired:
-                self._set_unmarked(True)
+            self._set_unsettled(True)
 
     def replace(self, replacements: Sequence[Replacement], *, at_once: bool = False) -> None:
         """Put shards in the place of others. An index that held all of the old ones holds the new one. The old files
@@ -169,7 +130,7 @@ class Writer:
                         "INSERT INTO indexed VALUES (?, ?)", [(name, replacement.new.shard_id) for name in indexes]
                     )
             self._connection.executemany("INSERT INTO replaced VALUES (?, ?)", [(shard.path, now) for shard in old])
-            self._set_unmarked(True)
+            self._set_unsettled(True)
         if at_once:
             self.sweep(grace_seconds=0)
 
@@ -177,7 +138,7 @@ class Writer:
         """Take sources off the list of what was looked at."""
         names = list(sources)
         with catalog.transaction(self._connection):
-            for table in ("source_states", "unread"):
+            for table in ("source_states", "unread", "source_counts"):
                 self._connection.executemany(f"DELETE FROM {table} WHERE source = ?", [(name,) for name in names])
 
     def count_shards(self) -> int:
@@ -195,18 +156,23 @@ class Writer:
         row = self._connection.execute(query, (shard.shard_id, shard.table)).fetchone()
         return None if row is None else row[0]
 
-    def _set_unmarked(self, unmarked: bool) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO counters VALUES ('unmarked', ?)", (int(unmarked),))
+    def _set_unsettled(self, unsettled: bool) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO counters VALUES ('unsettled', ?)", (int(unsettled),))
 
-    def mark_duplicates(self) -> None:
-        """Mark episodes that were logged twice. Does nothing when nothing was stored since the last time."""
-        if self._connection.execute("SELECT value FROM counters WHERE name = 'unmarked'").fetchone() != (1,):
+    def settle(self) -> None:
+        """Mark episodes that were logged twice, and count what each source gave. Does nothing when nothing was stored
+        since the last time."""
+        if not catalog.is_unsettled(self._connection):
             return
-        rows = find_duplicates(self.workspace)
+        with open_reader(self.workspace) as reader:
+            duplicates = find_duplicates(reader)
+            counts = reader.rows("SELECT source, episodes, skipped FROM sources")
         with catalog.transaction(self._connection):
-            self._connection.execute("DELETE FROM duplicates")
-            self._connection.executemany("INSERT INTO duplicates VALUES (?, ?)", rows)
-            self._set_unmarked(False)
+            for table in ("duplicates", "source_counts"):
+                self._connection.execute(f"DELETE FROM {table}")
+            self._connection.executemany("INSERT INTO duplicates VALUES (?, ?)", duplicates)
+            self._connection.executemany("INSERT INTO source_counts VALUES (:source, :episodes, :skipped)", counts)
+            self._set_unsettled(False)
 
     def commit_run(self, kind: str, parameters: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> str:
         """Store the results of one analysis; returns its ``run_id``, such as ``replay-3``.

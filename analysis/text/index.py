@@ -24,14 +24,12 @@ import tantivy
 from ...store.errors import StoreError
 from ...store.reader import Reader, open_reader
 from ...store.shards import Shard
-from ...store.workspace import Workspace
+from ...store.workspace import TEXT_INDEX, Workspace
 from ...store.writer import Writer
 from .tokens import Query, find_tokens, phrase_places, segment
 
-INDEX_NAME: Final = "text-3"
-"""Its number changes with what is in it, so that an older index is built anew."""
 _FORMER_NAMES: Final = ("text", "text-2")
-_BEGUN: Final = f"{INDEX_NAME}-begun"
+_BEGUN: Final = f"{TEXT_INDEX}-begun"
 """In the catalog: the shards of which the index may hold documents."""
 _HEAP_BYTES: Final = 128_000_000
 _COLUMNS: Final = ("episode_id", "revision", "message_index", "part_index", "role", "kind", "text")
@@ -56,17 +54,17 @@ class Filters(NamedTuple):
 
 def update_text_index(writer: Writer) -> Iterator[Shard]:
     """Index the shards that are not indexed yet, and yield each when it is searchable."""
-    folder = writer.workspace.index(INDEX_NAME)
+    folder = writer.workspace.index(TEXT_INDEX)
     if not (folder / "meta.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        writer.forget_index(INDEX_NAME)
+        writer.forget_index(TEXT_INDEX)
         writer.forget_index(_BEGUN)
         for name in _FORMER_NAMES:
             shutil.rmtree(writer.workspace.index(name), ignore_errors=True)
             writer.forget_index(name)
     with open_reader(writer.workspace) as reader:
-        done = writer.indexed(INDEX_NAME)
+        done = writer.indexed(TEXT_INDEX)
         pending = [shard for shard in reader.shards("parts") if shard.shard_id not in done]
         if not pending:
             return
@@ -79,14 +77,14 @@ def update_text_index(writer: Writer) -> Iterator[Shard]:
             for batch in reader.batches(shard, _COLUMNS):
                 _add(adding, shard.shard_id, batch.to_pydict())
             adding.commit()
-            writer.mark_indexed(INDEX_NAME, [shard.shard_id])
+            writer.mark_indexed(TEXT_INDEX, [shard.shard_id])
             yield shard
         adding.wait_merging_threads()
 
 
 def forget_in_index(writer: Writer, episode_ids: Iterable[int]) -> None:
     """Take episodes out of the index, if there is one."""
-    folder = writer.workspace.index(INDEX_NAME)
+    folder = writer.workspace.index(TEXT_INDEX)
     if (folder / "meta.json").exists():
         index = tantivy.Index(_schema(), path=str(folder))
         removing = index.writer(_HEAP_BYTES)
@@ -106,7 +104,7 @@ def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int
 
     Raises StoreError when the index is unreadable; removing its folder makes the next search build it anew.
     """
-    folder = workspace.index(INDEX_NAME)
+    folder = workspace.index(TEXT_INDEX)
     if not (folder / "meta.json").exists():
         return []
     index = _open(folder)
@@ -129,7 +127,7 @@ def read_parts(
 ) -> dict[PartKey, dict[str, Any]]:
     """Role, kind and text of those of the parts that the index holds: some tens of microseconds each, where the shards,
     which are compressed by the thousand, take milliseconds. None of a (episode_id, revision) that is ``retired``."""
-    folder = workspace.index(INDEX_NAME)
+    folder = workspace.index(TEXT_INDEX)
     if not (folder / "meta.json").exists():
         return {}
     index = _open(folder)
@@ -150,7 +148,7 @@ def read_parts(
 
 def count_documents(workspace: Workspace, words: Iterable[str]) -> tuple[dict[str, int], int]:
     """How many parts hold each of the words (as ``tokens.find_tokens`` gives them), and how many parts there are."""
-    folder = workspace.index(INDEX_NAME)
+    folder = workspace.index(TEXT_INDEX)
     if not (folder / "meta.json").exists():
         return {}, 0
     searcher = _open(folder).searcher()

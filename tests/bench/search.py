@@ -28,11 +28,11 @@ from harness import ROOT, Bench, Failed, append_entry, expect, investigate, mach
 from investigate.analysis.text.embed import prepare, update_vectors
 from investigate.analysis.text.encode import load_encoder
 from investigate.analysis.text.find import Question, find
-from investigate.analysis.text.index import INDEX_NAME, Filters, search_text, update_text_index
+from investigate.analysis.text.index import Filters, search_text, update_text_index
 from investigate.analysis.text.tokens import Query
 from investigate.analysis.text.vectors import load_chunks, open_vectors
 from investigate.store.reader import Reader, open_reader
-from investigate.store.workspace import Workspace, open_workspace
+from investigate.store.workspace import TEXT_INDEX, Workspace, open_workspace
 from investigate.store.writer import open_writer
 from memory import watched
 
@@ -134,7 +134,7 @@ def _build(bench: Bench, workspace: Workspace) -> None:
             pass
         seconds = time.perf_counter() - began
         bench.say(
-            f"text index: {seconds:.1f} s, {n_bytes / 1e6 / seconds:.1f} MB/s; {_size(workspace.index(INDEX_NAME))}"
+            f"text index: {seconds:.1f} s, {n_bytes / 1e6 / seconds:.1f} MB/s; {_size(workspace.index(TEXT_INDEX))}"
         )
         encoder, slow = load_encoder("static", workspace.root), load_encoder("minilm")
         if encoder is None or slow is None:

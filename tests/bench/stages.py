@@ -21,12 +21,12 @@ from investigate.ingest.detect import get_format
 from investigate.ingest.format import Source, digest_of, loads, read_lines
 from investigate.ingest.read import FLUSH_CHARS, FLUSH_ROWS, ReadTask, SourceTask, read_task
 from investigate.ingest.stored import uid_of
+from investigate.store.catalog import SourceState
 from investigate.store.compute import LocalLease
 from investigate.store.schemas import DATA_TABLES
 from investigate.store.shards import ShardRows, _as_table
 from investigate.store.types import Episode
 from investigate.store.workspace import create_workspace
-from investigate.store.writer import SourceState
 
 _SHARE = 0.1
 """Of the size that other parts measure: 100 MB where that is 1 GB."""

@@ -45,7 +45,7 @@ def make(folder: Path, texts: list[str]) -> Path:
         rows.add_episode(replace(episode, episode_id=number, uid=f"{number:032x}", n_chars=len(text)))
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(texts) + 1))
-        writer.mark_duplicates()
+        writer.settle()
     return workspace.root
 
 

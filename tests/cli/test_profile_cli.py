@@ -54,7 +54,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=62))
-        writer.mark_duplicates()
+        writer.settle()
     return workspace.root
 
 

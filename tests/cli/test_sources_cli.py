@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import typer
 from investigate.cli import sources
+from investigate.store.catalog import SourceState, Unread
 from investigate.store.errors import UsageError
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part, Skipped
 from investigate.store.workspace import create_workspace, open_workspace
-from investigate.store.writer import Commit, SourceState, Unread, open_writer
+from investigate.store.writer import Commit, open_writer
 from typer.testing import CliRunner, Result
 
 app = typer.Typer()

@@ -13,7 +13,8 @@ from investigate.analysis.text.index import Filters, search_text, update_text_in
 from investigate.analysis.text.tokens import parse_query
 from investigate.ingest.files import walk
 from investigate.ingest.mapping import parse_mapping
-from investigate.ingest.plan import Options, group, plan
+from investigate.ingest.options import Options
+from investigate.ingest.plan import group, plan
 from investigate.ingest.read import SourceTask, read_task
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
@@ -169,7 +170,7 @@ def test_a_reading_that_was_cut_short_is_not_taken_for_whole(
 def _tasks(writer: Writer, path: Path, options: Options) -> list[SourceTask]:
     with open_reader(writer.workspace) as reader:
         (file,) = walk([path])
-        task = plan(reader, file, writer.source_states()[file.name], options)
+        task = plan(reader, file, writer.known().states[file.name], options, {})
     assert isinstance(task, SourceTask)
     return [task]
 

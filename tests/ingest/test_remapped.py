@@ -8,7 +8,7 @@ import pytest
 from investigate.ingest import plan
 from investigate.ingest.files import walk
 from investigate.ingest.mapping import parse_mapping
-from investigate.ingest.plan import Options
+from investigate.ingest.options import Options
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.store.compute import Engine

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from investigate.ingest.files import walk
 from investigate.ingest.format import Source
-from investigate.ingest.plan import Options
+from investigate.ingest.options import Options
 from investigate.ingest.read import ReadTask, SourceTask, read_task
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
-from investigate.store.catalog import connect_for_reading
+from investigate.store.catalog import SourceState, connect_for_reading
 from investigate.store.compute import Engine, LocalLease
 from investigate.store.errors import InputError, StoreError
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Skipped
 from investigate.store.workspace import Workspace, create_workspace
-from investigate.store.writer import Commit, SourceState, Writer, open_writer
+from investigate.store.writer import Commit, Writer, open_writer
 
 
 def chat(text: str, **more: Any) -> str:

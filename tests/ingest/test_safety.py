@@ -23,7 +23,7 @@ import zstandard
 from investigate.ingest import format as format_module
 from investigate.ingest import json_stream, unpack, zip_members
 from investigate.ingest.files import walk
-from investigate.ingest.plan import Options
+from investigate.ingest.options import Options
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.store.compute import Engine

@@ -17,14 +17,16 @@ from typing import Any
 
 import pytest
 from investigate.ingest.files import walk
-from investigate.ingest.plan import Options, count_tasks, group, plan
+from investigate.ingest.options import Options
+from investigate.ingest.plan import count_tasks, group, plan
 from investigate.ingest.read import ReadTask, SourceTask, read_task
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
+from investigate.store.catalog import SourceState
 from investigate.store.compute import Engine, IdLease, LocalLease, run_tasks
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace, create_workspace
-from investigate.store.writer import Commit, SourceState, Writer, open_writer
+from investigate.store.writer import Commit, Writer, open_writer
 
 Content = dict[str, list[tuple[str, ...]]]
 
@@ -342,7 +344,7 @@ def test_a_part_that_cannot_be_read_holds_back_what_follows(
         patch.setattr("investigate.ingest.plan._BLOCK_BYTES", 64)
         patch.setattr("investigate.ingest.run.read_task", failing)
         (report,) = ingest(writer, walk([path]), engine=Engine(1))
-        (state,) = writer.source_states().values()
+        (state,) = writer.known().states.values()
     assert "No such file" in str(report.error)
     found = records(shared)
     assert 0 < len(found) < 60
@@ -355,7 +357,7 @@ def test_a_part_that_cannot_be_read_holds_back_what_follows(
 def planned(workspace: Workspace, path: Path, state: SourceState | None = None) -> SourceTask:
     with open_reader(workspace) as reader:
         (file,) = walk([path])
-        task = plan(reader, file, state, Options())
+        task = plan(reader, file, state, Options(), {})
     assert isinstance(task, SourceTask)
     return task
 

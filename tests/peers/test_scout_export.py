@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 from investigate.ingest.detect import detect, get_format
 from investigate.ingest.format import Source
+from investigate.store.catalog import SourceState
 from investigate.store.export import export_scout
 from investigate.store.reader import open_reader
 from investigate.store.select import select_episodes
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part
 from investigate.store.workspace import Workspace, create_workspace
-from investigate.store.writer import Commit, SourceState, open_writer
+from investigate.store.writer import Commit, open_writer
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "ingest" / "formats" / "examples"
 

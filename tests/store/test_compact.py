@@ -11,12 +11,13 @@ import pytest
 from investigate.analysis.text.index import Filters, search_text, update_text_index
 from investigate.analysis.text.tokens import parse_query
 from investigate.cli.forget import command as forget_command
+from investigate.store.catalog import SourceState
 from investigate.store.compact import compact, forget
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Call, Episode, Message, Part, Skipped
 from investigate.store.workspace import Workspace, create_workspace
-from investigate.store.writer import Commit, SourceState, Writer, open_writer
+from investigate.store.writer import Commit, Writer, open_writer
 
 
 def add(writer: Writer, episode_id: int, text: str, revision: int = 0) -> None:
@@ -114,7 +115,7 @@ def test_a_forgotten_source_is_as_if_never_read(workspace: Workspace) -> None:
         ids = [row["episode_id"] for row in reader.rows("SELECT episode_id FROM episodes WHERE source = 's1'")]
     with open_writer(workspace) as writer:
         forget(writer, ids, ["s1"])
-        assert set(writer.source_states()) == {"s0", "s2"}
+        assert set(writer.known().states) == {"s0", "s2"}
     with open_reader(workspace) as reader:
         assert reader.rows("SELECT count(*) AS n FROM skipped WHERE source = 's1'") == [{"n": 0}]
         assert reader.rows("SELECT count(*) AS n FROM skipped") == [{"n": 3}]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from investigate.store.duplicates import find_duplicates
+from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode
 from investigate.store.workspace import create_workspace
@@ -22,7 +23,8 @@ def marked(tmp_path: Path, episodes: Planted) -> dict[int, int]:
         rows.add_episode(episode, format="chat", episode_id=number, **assigned)
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
-    return dict(find_duplicates(workspace))
+    with open_reader(workspace) as reader:
+        return dict(find_duplicates(reader))
 
 
 @pytest.mark.parametrize(

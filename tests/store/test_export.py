@@ -14,13 +14,14 @@ from investigate.ingest.format import Source
 from investigate.ingest.formats import openai_chat, scout
 from investigate.ingest.parquet_rows import first_rows
 from investigate.store import export
+from investigate.store.catalog import SourceState
 from investigate.store.errors import StoreError, UsageError
 from investigate.store.reader import Reader, open_reader
 from investigate.store.select import select_episodes
 from investigate.store.shards import ShardRows
 from investigate.store.types import Call, Episode, Message, Part
 from investigate.store.workspace import create_workspace
-from investigate.store.writer import Commit, SourceState, open_writer
+from investigate.store.writer import Commit, open_writer
 
 TAGGED = Part("reasoning", "I think.", reasoning_kind="raw", location="content.<think>")
 RAW = Part("reasoning", "Hm.", reasoning_kind="raw", location="content.reasoning")

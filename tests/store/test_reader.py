@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from investigate.store.catalog import SourceState
 from investigate.store.errors import StoreError, UsageError
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part
 from investigate.store.workspace import Workspace, create_workspace
-from investigate.store.writer import Commit, SourceState, open_writer
+from investigate.store.writer import Commit, open_writer
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def store(workspace: Workspace) -> Store:
         retired = [(episode_id, old) for episode_id in episodes for old in range(revision)]
         with open_writer(workspace) as writer:
             writer.commit(Commit(rows.write(workspace.root), [], retired))
-            writer.mark_duplicates()
+            writer.settle()
 
     return add
 

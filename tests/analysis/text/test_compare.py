@@ -44,7 +44,7 @@ def build(path: Path, episodes: Sequence[Episode]) -> Workspace:
         rows.add_episode(replace(episode, episode_id=i, record=f"{i:06}", uid=f"{i:032x}"))
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
-        writer.mark_duplicates()
+        writer.settle()
     return workspace
 
 

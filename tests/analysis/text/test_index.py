@@ -7,7 +7,6 @@ from math import log
 
 import pytest
 from investigate.analysis.text.index import (
-    INDEX_NAME,
     Filters,
     count_documents,
     coverage,
@@ -20,7 +19,7 @@ from investigate.analysis.text.tokens import parse_query
 from investigate.store.compact import compact, forget
 from investigate.store.errors import StoreError
 from investigate.store.reader import open_reader
-from investigate.store.workspace import Workspace
+from investigate.store.workspace import TEXT_INDEX, Workspace
 from investigate.store.writer import open_writer
 
 Store = Callable[..., None]
@@ -51,10 +50,10 @@ def test_only_new_shards_are_pending(workspace: Workspace, store: Store) -> None
     update(workspace)
     store({2: [("user", "text", "second")]})
     with open_writer(workspace) as writer, open_reader(workspace) as reader:
-        (pending,) = pending_shards(reader, writer.indexed(INDEX_NAME))
+        (pending,) = pending_shards(reader, writer.indexed(TEXT_INDEX))
         assert pending == reader.shards("parts")[1]
         assert list(update_text_index(writer)) == [pending]
-        assert pending_shards(reader, writer.indexed(INDEX_NAME)) == []
+        assert pending_shards(reader, writer.indexed(TEXT_INDEX)) == []
     assert found(workspace, "first second") == [(1, 0, 0), (2, 0, 0)]
 
 
@@ -75,7 +74,7 @@ def test_a_crash_between_the_commits_doubles_nothing(workspace: Workspace, store
     store({2: [("user", "text", "needle")]})
     update(workspace)
     with open_writer(workspace) as writer:
-        writer.forget_index(INDEX_NAME)  # as if it had been killed before it could say so
+        writer.forget_index(TEXT_INDEX)  # as if it had been killed before it could say so
     assert update(workspace) == 2
     assert found(workspace, "needle") == [(1, 0, 0), (2, 0, 0)]
 
@@ -86,7 +85,7 @@ def test_a_crash_before_shards_are_merged_doubles_nothing(workspace: Workspace, 
         store({n: [("user", "text", "needle")]})
     update(workspace)
     with open_writer(workspace) as writer:
-        writer.forget_index(INDEX_NAME)
+        writer.forget_index(TEXT_INDEX)
         assert compact(writer, max_small=1) > 0
         forget_in_index(writer, [3])
         forget(writer, [3])
@@ -115,7 +114,7 @@ def test_filters(workspace: Workspace, store: Store) -> None:
 def test_a_removed_folder_is_made_again(workspace: Workspace, store: Store) -> None:
     store({1: [("user", "text", "needle")]})
     update(workspace)
-    folder = workspace.index(INDEX_NAME)
+    folder = workspace.index(TEXT_INDEX)
     (folder / "meta.json").write_text("no json")
     with pytest.raises(StoreError, match="remove that folder"):
         found(workspace, "needle")

@@ -106,7 +106,7 @@ def workspace(tmp_path: Path) -> Workspace:
         rows.add_episode(replace(episode, episode_id=number, uid=f"{number:032x}"))
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=9))
-        writer.mark_duplicates()
+        writer.settle()
     return workspace
 
 

@@ -35,7 +35,7 @@ def profile_of(tmp_path: Path) -> MakeProfile:
             )  # fmt: skip
         with open_writer(workspace) as writer:
             writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
-            writer.mark_duplicates()
+            writer.settle()
         with open_reader(workspace) as reader:
             return make_profile(reader, where)
 

@@ -37,7 +37,7 @@ def fill(workspace: Workspace) -> Fill:
             rows.add_episode(replace(episode, n_messages=2, n_chars=len(said) + len(asked), **fields))
         with open_writer(workspace) as writer:
             writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
-            writer.mark_duplicates()
+            writer.settle()
             for _ in update_text_index(writer):
                 pass
 
