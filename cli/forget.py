@@ -24,7 +24,8 @@ def command(
     workspace: WorkspaceOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, say only what would go.")] = False,
 ) -> None:
-    """Take episodes out of the workspace and its indexes. The logs are left alone; ingest brings a source back."""
+    """Take episodes out of the workspace and its indexes. The logs are left alone; ingest brings a source back,
+    and an episode when its source is read anew."""
     from ..analysis.text.index import forget_in_index
     from ..analysis.text.vectors import forget_in_vectors
     from ..store.compact import forget

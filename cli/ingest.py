@@ -70,7 +70,7 @@ def command(
     report.print(_ingest(opened, files, options, where, no_index), opened)
     if follow:
         _follow(opened, _given(paths), options, where, no_index, report, interval)
-    if report.failed & {file.name for file in files if file.named} or (files and len(report.failed) >= len(files)):
+    if report.failed & {file.name for file in files if file.named} or (report.failed and not report.n_read):
         raise typer.Exit(1)
 
 

@@ -37,6 +37,8 @@ class Report:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self.failed: set[str] = set()
+        self.n_read = 0
+        """Files in which something was found, or nothing wrong."""
 
     def print(self, reports: Iterable[SourceReport], workspace: Workspace) -> None:
         """Print what was read, and why not all of it."""
@@ -53,6 +55,7 @@ class Report:
             if self._as_json:
                 print_json([asdict(report)])
         self.failed = {report.source for report in failed}
+        self.n_read = len(read)
         if self._as_json:
             print_json([{"total": True, **total, "seconds": round(seconds, 3)}])
         else:
@@ -69,7 +72,8 @@ class Report:
     def print_news(self, reports: Iterable[SourceReport]) -> None:
         """Print, a line per source, what a further round has found."""
         for report in reports:
-            if not (report.episodes or report.removed or (report.error and report.source not in self.failed)):
+            news = report.episodes or report.removed or report.skipped
+            if not news and (not report.error or report.source in self.failed):
                 continue
             _say_what_is_gone(report)
             if self._as_json:
@@ -78,6 +82,8 @@ class Report:
                 say(report.error)
             elif report.episodes:
                 say(f"{report.episodes} new in {report.source}.")
+            if report.skipped and not self._as_json:
+                say(f"Skipped {counted(report.skipped, 'record')} of {report.source}.")
             if report.error:
                 self.failed.add(report.source)
 

@@ -91,7 +91,8 @@ def _duplicates(rows: Rows) -> Section:
         for row in rows
     ]  # fmt: skip
     note = (
-        "Folded: every other number counts equal episodes once, the fullest of them (among equals the first). `other "
+        "Folded: every other number counts copies of an episode once, the fullest of them (among equals the first). "
+        "Equal rows of one file are samples of their own, and each counts. `other "
         "model`: folded ones that are logged under another model than the one that stands for them; "
         f"{sum(row['shorter'] for row in rows)} have less text than it. `e.g.` has most copies."
     )

@@ -58,7 +58,9 @@ def walk(paths: Sequence[Path | str]) -> Iterator[Named]:
     for given in paths:
         if is_uri(str(given)):
             for uri, n_bytes, mtime_ns in files_below(str(given)):
-                yield Named(Path(uri), uri == given, uri=uri, n_bytes=n_bytes, mtime_ns=mtime_ns)
+                if uri not in seen:
+                    seen.add(uri)
+                    yield Named(Path(uri), uri == given, uri=uri, n_bytes=n_bytes, mtime_ns=mtime_ns)
             continue
         path = Path(given)
         if not os.path.exists(path):  # Path.exists raises where a folder above may not be read.

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -24,13 +24,12 @@ from .format import Position, Source, line_of, loads, read_lines
 from .options import Options
 from .read import ReadTask, SourceTask, verified
 from .report import SourceReport
-from .stored import Stored
+from .stored import Held, read_prefix
 from .unchanged import edition, is_stored
 from .unpack import is_packed
 
-if TYPE_CHECKING:
-    from ..store.reader import Reader
-
+MAPPED: Final = "mapped"
+"""The one format that is never detected."""
 TASK_BYTES: Final = 32_000_000
 """Small files are read together up to this size; a process costs more to start than this takes to read."""
 LEAST_TASK_BYTES: Final = 4_000_000
@@ -42,32 +41,28 @@ _NEWLINE: Final = ord("\n")
 
 
 def plan(
-    reader: Reader | None, file: Named, state: SourceState | None, options: Options, unread: dict[str, Unread]
+    file: Named, state: SourceState | None, held: Held, options: Options, unread: dict[str, Unread]
 ) -> SourceTask | SourceReport:
-    """What to read of a file, or a report when it cannot be read: then it is put among the ``unread``. The ``reader``
-    is of where its ``state`` is from."""
+    """What to read of a file, or a report when it cannot be read: then it is put among the ``unread``. ``state`` and
+    ``held`` are what earlier runs left of it."""
     name = file.name
     n_bytes = mtime_ns = 0
     try:
         n_bytes, mtime_ns = file.state()
-        asked = options.as_text()
         if os.path.isdir(file.path):  # it can be listed at most
             raise InputError(f"Cannot look into {name}; check the folder's permissions.")
-        asked = asked or (state.options if state else "")
+        # How another format was to be read says nothing of this one.
+        kept = state.options if state and options.format_name in (None, state.format) else ""
+        asked = options.as_text() or kept
         source = _source(file, n_bytes, asked)
-        # What was seen when nothing but half a line was there is looked at again.
-        chosen = options.format_name or (state.format if reader and state and _has_episodes(reader, name) else None)
-        if chosen is None:
-            chosen = detect_source(source)
-        else:
-            read_head(source)  # raises for what must not be read
+        chosen = _choose_format(options.format_name, source, state, held)
         fresh = SourceState(name, chosen, n_bytes, mtime_ns, options=asked)
         packed = is_packed(source)
-        if reader is None or state is None:
+        if state is None:
             task = SourceTask(source, fresh)
         else:
-            again = options.again or state.options != asked
-            task = _plan_again(reader, source, state, fresh, not packed and not again, again)
+            again = options.again or (state.options, state.format) != (asked, chosen)
+            task = _plan_again(source, state, held, fresh, not packed and not again, again)
         return task if packed or fresh.bytes - task.source.start <= PART_BYTES else _shared(task)
     except RefusedError as error:
         reason, refused_by = str(error), edition()
@@ -80,8 +75,26 @@ def plan(
     return SourceReport(name, None, error=reason)
 
 
-def _has_episodes(reader: Reader, source: str) -> bool:
-    return bool(reader.rows("SELECT 1 FROM episodes WHERE source = ? LIMIT 1", [source]))
+def _choose_format(named: str | None, source: Source, state: SourceState | None, held: Held) -> str:
+    """The one that is named; or that by which its episodes were read, as long as it is the same file; else the one it
+    looks like. What was seen when nothing but half a line was there counts for nothing."""
+    named = named or (MAPPED if state and state.format == MAPPED and (held.records or held.skipped) else None)
+    if named:
+        read_head(source)  # raises for what must not be read
+        return named
+    before = next((stored.format for stored in held.records.values()), None)
+    try:
+        found = detect_source(source)
+    except InputError:
+        if before is None:
+            raise
+        read_head(source)
+        return before
+    if state is None or before in (None, found):
+        return found
+    # It was read by a format that the user named, or is another file now.
+    grown = state.format == before and state.offset and read_prefix(source.path, state.offset, state.boundary)
+    return before if before and grown else found
 
 
 def _source(file: Named, n_bytes: int, options: str) -> Source:
@@ -99,33 +112,29 @@ def _source(file: Named, n_bytes: int, options: str) -> Source:
 
 
 def _plan_again(
-    reader: Reader, source: Source, state: SourceState, fresh: SourceState, grows: bool, again: bool
+    source: Source, state: SourceState, held: Held, fresh: SourceState, grows: bool, again: bool
 ) -> SourceTask:
     """A source that an earlier run has read, at least in part."""
-    rows = reader.rows(
-        "SELECT record, episode_id, uid, digest, format, revision FROM episodes WHERE source = ? "
-        "ORDER BY try_cast(split_part(record, '/', 1) AS BIGINT), episode_id",
-        [state.source],
-    )
-    skipped = reader.rows("SELECT record, byte_offset, reason FROM skipped WHERE source = ?", [state.source])
     grown = (
         grows
         and (state.format, state.options) == (fresh.format, fresh.options)
         and get_format(state.format).resumable
         # Records of another format, of which a killed run left some, need not be named by lines.
-        and all(row["format"] == state.format for row in rows)
+        and all(stored.format == state.format for stored in held.records.values())
         and 0 < state.offset <= fresh.bytes
         # A file of the same size that was read to its end has been changed, not appended to.
         and (fresh.bytes > state.bytes or not state.done)
     )
     start, first_record = (state.offset, state.n_records) if grown else (0, 0)
-    before = Counter(row["digest"] for row in rows if grown and line_of(row["record"]) < first_record)
+    before = Counter(
+        stored.digest for record, stored in held.records.items() if grown and line_of(record) < first_record
+    )
     return SourceTask(
         replace(source, start=start, first_record=first_record),
         replace(fresh, boundary=state.boundary if grown else ""),
-        {row.pop("record"): Stored(**row) for row in rows},
+        held.records,
         dict(before),
-        frozenset((row["record"], row["byte_offset"], row["reason"]) for row in skipped),
+        held.skipped,
         again,
     )
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,7 @@ def read_task(task: ReadTask, lease: IdLease) -> Iterator[Batch]:
             yield from _read_source(source_task, gathered, lease)
         yield gathered.flush(ended=True)
     finally:
+        gathered.before.close()
         gc.unfreeze()
         if was_enabled:
             gc.enable()
@@ -99,6 +101,8 @@ class _Gathered:
     def __init__(self, task: ReadTask) -> None:
         self.task = task
         self.next_id = 0
+        stored = (of.stored.values() for of in task.sources if of.again)
+        self.before = StoredContent(task.root, chain.from_iterable(stored))
         self._start()
 
     def _start(self) -> None:
@@ -174,13 +178,14 @@ class _Reading:
         self.uids = {stored.uid for stored in task.stored.values()}
         self.skipped_at: dict[str, list[tuple[int, str]]] = {}
         self.broken: set[str] = set()
-        """Records that are skipped now; what was read of them before stays."""
+        """Records that are skipped now; what was read of them before stays, unless all around it is another run's."""
+        self.n_same = self.n_changed = 0
+        """Of the records that were stored before and were read again."""
         for record, offset, reason in task.skipped:
             if _is_before(record, task.source.first_record):
                 report.still_skipped += 1
             else:
                 self.skipped_at.setdefault(record, []).append((offset, reason))
-        self.before = StoredContent(gathered.task.root, task.stored.values()) if task.again else None
         self.left = dict(task.stored)
         """Stored records that have not come up again."""
         for record in [record for record in self.left if _is_before(record, task.source.first_record)]:
@@ -199,15 +204,15 @@ class _Reading:
 
     def finish(self) -> None:
         """What a source read to its end no longer holds is retired: a log that was rewritten must not mix two runs."""
+        rewritten = self.n_changed > 0 and self.n_same == 0
         for record, stored in self.left.items():
-            if record.split("/")[0] not in self.broken:
+            if rewritten or record.split("/")[0] not in self.broken:
                 self.gathered.retired.append((stored.episode_id, stored.revision))
                 self.report.removed += 1
         for record, places in self.skipped_at.items():
             self._mend(record, places)
 
     def _take_skipped(self, item: Skipped) -> None:
-        self.left.pop(item.record, None)
         self.broken.add(item.record)
         place = (item.byte_offset, without_surrogates(item.reason)[0])
         places = self.skipped_at.get(item.record, [])
@@ -233,8 +238,10 @@ class _Reading:
                 self._mend(record, self.skipped_at.pop(record, []))
         if stored is not None and self._is_unchanged(stored, item):
             self.report.unchanged += 1
+            self.n_same += 1
             return
         if stored is not None:
+            self.n_changed += stored.digest != item.digest
             self.gathered.retired.append((stored.episode_id, stored.revision))
             self.uids.discard(stored.uid)
         same = stored is not None and stored.digest == item.digest
@@ -258,7 +265,7 @@ class _Reading:
     def _is_unchanged(self, stored: Stored, item: Episode) -> bool:
         if (stored.digest, stored.format) != (item.digest, self.task.state.format):
             return False
-        return self.before is None or self.before.holds(stored.episode_id, item)
+        return not self.task.again or self.gathered.before.holds(stored.episode_id, item)
 
     def _mend(self, record: str, places: list[tuple[int, str]]) -> None:
         self.gathered.mended += [(self.task.state.source, record, *place) for place in places]

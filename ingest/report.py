@@ -52,11 +52,12 @@ class SourceReport:
         self.parts += sum(len(message.parts) for message in episode.messages)
         self.calls += len(episode.calls)
         of_log = [column for _, column in mapped]
+        given = {fact.removeprefix("metadata.") for fact, _ in mapped if fact.startswith("metadata.")}
         for fact, column in mapped:
             if fact not in COLUMNS:
                 continue
             held = getattr(episode, fact) is not None
-            left = episode.metadata.get(column) is not None
+            left = column not in given and episode.metadata.get(column) is not None
             # The path may have a step where the column has none; and another fact may be what the column cannot be.
             unfit = left and (not held or of_log.count(column) == 1)
             self.values[fact] = self.values.get(fact, 0) + (held or left)

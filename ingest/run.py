@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from ..store.catalog import Known, SourceState, Unread
 from ..store.compute import Engine, run_tasks
 from ..store.errors import InputError, StoreError
-from ..store.reader import Reader, open_reader
 from ..store.writer import Commit, Writer
 from .detect import detect_zip, get_format
 from .files import Named, is_zip, members
@@ -25,7 +25,8 @@ from .plan import count_tasks, group, plan
 from .read import Batch, SourceTask, read_task
 from .report import SourceReport
 from .sharing import Shared
-from .unchanged import is_stored, report_unchanged
+from .stored import HELD_AT_ONCE, Held, StoredSources
+from .unchanged import gone, is_stored, report_unchanged
 
 
 def ingest(
@@ -82,7 +83,7 @@ def _planned(
 ) -> Iterator[SourceTask | SourceReport]:
     unread = dict(known.unread)
     with ExitStack() as opened:
-        reader: Reader | None = None
+        stored = StoredSources(writer.workspace, opened)
         waiting = deque(files)
         while waiting:
             file = waiting.popleft()
@@ -92,25 +93,50 @@ def _planned(
                     if not report.error:
                         unread.pop(report.source, None)
                 continue
-            if reader is None and file.name in known.states:
-                reader = opened.enter_context(open_reader(writer.workspace))
-            planned = plan(reader, file, known.states.get(file.name), options, unread)
+            state = known.states.get(file.name)
+            held = stored.of(file.name, _to_read(known, waiting, options)) if state else Held()
+            planned = plan(file, state, held, options, unread)
             if not _is_archive(file, planned, options):
                 yield planned
                 continue
             # Its members come in its place.
             try:
-                waiting.extendleft(reversed(list(members(file))))
+                inside = list(members(file))
+                waiting.extendleft(reversed(inside))
                 reason = ""
+                names = {member.name for member in inside}
+                lost = [name for name in known.states if name.startswith(f"{file.name}!") and name not in names]
+                yield from _retire(writer, stored, lost, known)
+                for name in [name for name in unread if name.startswith(f"{file.name}!") and name not in names]:
+                    del unread[name]
             except InputError as error:
                 reason = str(error)
                 yield SourceReport(file.name, None, error=reason)
             if file.name in unread:
                 unread[file.name] = replace(unread[file.name], reason=reason)
+    for name in gone(unread):
+        del unread[name]
     new = [file for name, file in unread.items() if file != known.unread.get(name)]
     read = known.unread.keys() - unread.keys()
     if new or read:
         writer.remember_unread(new, read)
+
+
+def _to_read(known: Known, waiting: Iterable[Named], options: Options) -> Iterator[str]:
+    """Those of the next files that were read before and are to be read again."""
+    for file in islice(waiting, HELD_AT_ONCE):
+        if file.name in known.states and report_unchanged(file, known, options) is None:
+            yield file.name
+
+
+def _retire(writer: Writer, stored: StoredSources, names: Sequence[str], known: Known) -> Iterator[SourceReport]:
+    """Members that their archive no longer has: an archive that was rewritten must not mix two runs."""
+    for name in names:
+        held = stored.of(name, names)
+        episodes = [(record.episode_id, record.revision) for record in held.records.values()]
+        writer.commit(Commit([], [], retired=episodes, mended=[(name, *place) for place in held.skipped]))
+        writer.forget_sources([name])
+        yield SourceReport(name, known.states[name].format, removed=len(episodes))
 
 
 def _is_archive(file: Named, planned: SourceTask | SourceReport, options: Options) -> bool:

@@ -6,6 +6,7 @@ archives and loads neither Arrow nor a format: a folder is mostly found as it wa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cache
 from hashlib import blake2b
@@ -27,7 +28,11 @@ def edition() -> str:
 
 
 def report_all(files: Iterable[Named], known: Known, options: Options) -> list[SourceReport] | None:
-    """What is known of the files; None when any of them is to be read."""
+    """What is known of the files; None when anything is to be done."""
+    return None if gone(known.unread) else _report_each(files, known, options)
+
+
+def _report_each(files: Iterable[Named], known: Known, options: Options) -> list[SourceReport] | None:
     reports: list[SourceReport] = []
     for file in files:
         of_file = report_unchanged(file, known, options)
@@ -64,9 +69,26 @@ def report_unchanged(file: Named, known: Known, options: Options) -> list[Source
     if unread.reason:
         return [SourceReport(name, None, error=unread.reason)]
     try:
-        return report_all(members(file), known, options)
+        return _report_each(members(file), known, options)
     except InputError:
         return None
+
+
+def gone(unread: Iterable[str]) -> list[str]:
+    """Those of the files that are no longer there, and of the folders that can be looked into now: neither comes up
+    again among files."""
+    return [name for name in unread if _is_gone(name)]
+
+
+def _is_gone(name: str) -> bool:
+    if "://" in name:  # to look there takes a network
+        return False
+    if os.path.isdir(name):
+        return os.access(name, os.R_OK | os.X_OK)
+    # A member is there with its archive.
+    return not any(
+        os.path.lexists(name[:end]) for end in [len(name), *(i for i, sign in enumerate(name) if sign == "!")]
+    )
 
 
 def is_stored(state: SourceState | None, n_bytes: int, mtime_ns: int) -> bool:

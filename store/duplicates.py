@@ -1,6 +1,6 @@
 """Which episodes were logged twice.
 
-Takes a reader, gives pairs of episode and original. Knows digests, identities and lengths, not where they come from.
+Takes a reader, gives pairs of episode and original. Knows uids, identities and lengths, not where they come from.
 """
 
 from __future__ import annotations
@@ -10,26 +10,33 @@ import numpy as np
 from .reader import Reader
 
 _REPEATED = """
-WITH keys AS (
-    SELECT episode_id, digest, coalesce(identity, digest) AS identity, row_number() OVER (
+WITH copies AS (
+    SELECT *, hash(uid, experiment, checkpoint, model, split, training_step) AS copy FROM episodes),
+keys AS (
+    SELECT episode_id, copy, coalesce(identity, copy::VARCHAR) AS identity, row_number() OVER (
         ORDER BY n_chars DESC, source, try_cast(split_part(record, '/', 1) AS BIGINT), episode_id) - 1 AS place
-    FROM episodes),
+    FROM copies),
 counted AS (
-    SELECT *, count(*) OVER (PARTITION BY digest) AS n_equal, count(*) OVER (PARTITION BY identity) AS n_same FROM keys)
-SELECT episode_id, place, dense_rank() OVER (ORDER BY digest) - 1 AS digest,
+    SELECT *, count(*) OVER (PARTITION BY copy) AS n_equal, count(*) OVER (PARTITION BY identity) AS n_same FROM keys)
+SELECT episode_id, place, dense_rank() OVER (ORDER BY copy) - 1 AS copy,
        dense_rank() OVER (ORDER BY identity) - 1 AS identity
 FROM counted WHERE n_equal > 1 OR n_same > 1 ORDER BY place
 """
 
 
 def find_duplicates(reader: Reader) -> list[tuple[int, int]]:
-    """(episode_id, original) of every episode with the raw bytes or the identity of another, or of one that is itself
-    such a duplicate. The fullest is the original: an identity may stand in one file with a summary, in another with the
-    whole run. Among equals it is the first by source and place within it: ids come in that order only where one reader
-    reads."""
+    """(episode_id, original) of every episode that is a copy of another or has its identity, or those of one that is
+    itself such a duplicate.
+
+    A copy is the same record of another source, with the same facts: equal bytes, and as many equal ones before it. So
+    a file that was copied is one, and the n equal answers of a policy that has collapsed stay n: they are samples, and
+    to fold them would falsify every rate. The fullest is the original: an identity may stand in one file with a
+    summary, in another with the whole run. Among equals it is the first by source and place within it: ids come in that
+    order only where one reader reads.
+    """
     found = reader.table(_REPEATED)
     episode_ids = found["episode_id"].to_numpy()
-    keys = [found[name].to_numpy() for name in ("digest", "identity")]
+    keys = [found[name].to_numpy() for name in ("copy", "identity")]
     first = np.arange(found.num_rows)
     while True:
         before = first

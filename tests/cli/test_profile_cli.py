@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">\x1b[31m\u202e & [bold]"
+_LOGS = ("log", "log, copied")
 
 app = typer.Typer()
 app.command()(profile.command)
@@ -43,13 +44,20 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Message("assistant", (Part("text", "Done" * number),)),
         )
         episode = Episode(
-            "log", str(number), str(min(number, 60)), "chat", messages, environment=HOSTILE if number % 2 else "plain",
+            _LOGS[number == 61], str(number), str(min(number, 60)), "chat", messages,
+            environment=HOSTILE if number % 2 else "plain",
             group_id=str(number // 4), training_step=number % 10, reward=number / 60 - 0.4, success=number % 4 == 0,
             scores={HOSTILE: number}, stop_reason=HOSTILE, error=HOSTILE if number % 7 == 0 else None, model=HOSTILE,
         )  # fmt: skip
         rows.add_episode(
             replace(
-                episode, episode_id=number, uid=f"{number:032x}", n_messages=4, n_parts=5, n_chars=99 * min(number, 60)
+                episode,
+                episode_id=number,
+                uid=episode.digest,
+                training_step=min(number, 60) % 10,
+                n_messages=4,
+                n_parts=5,
+                n_chars=99 * min(number, 60),
             )
         )
     with open_writer(workspace) as writer:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from investigate.ingest.plan import group, plan
 from investigate.ingest.read import SourceTask, read_task
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
+from investigate.ingest.stored import StoredSources
 from investigate.store.compute import Engine, LocalLease
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace, create_workspace
@@ -168,9 +170,10 @@ def test_a_reading_that_was_cut_short_is_not_taken_for_whole(
 
 
 def _tasks(writer: Writer, path: Path, options: Options) -> list[SourceTask]:
-    with open_reader(writer.workspace) as reader:
-        (file,) = walk([path])
-        task = plan(reader, file, writer.known().states[file.name], options, {})
+    (file,) = walk([path])
+    with ExitStack() as opened:
+        held = StoredSources(writer.workspace, opened).of(file.name, ())
+    task = plan(file, writer.known().states[file.name], held, options, {})
     assert isinstance(task, SourceTask)
     return [task]
 

@@ -95,8 +95,8 @@ def test_equal_records_stay_and_are_marked(workspace: Workspace, logs: Path) -> 
         rows = reader.rows("SELECT source, record, episode_id, uid, duplicate_of FROM episodes ORDER BY source, record")
     assert len(rows) == 4
     original = rows[0]
-    assert [row["duplicate_of"] for row in rows] == [None, None, original["episode_id"], original["episode_id"]]
-    assert rows[2]["uid"] != original["uid"]
+    assert [row["duplicate_of"] for row in rows] == [None, None, None, original["episode_id"]]
+    assert rows[2]["uid"] != original["uid"] == rows[3]["uid"]
 
 
 @pytest.mark.parametrize("end", ["\n", ""])

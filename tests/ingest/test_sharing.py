@@ -11,6 +11,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from investigate.ingest.plan import count_tasks, group, plan
 from investigate.ingest.read import ReadTask, SourceTask, read_task
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
+from investigate.ingest.stored import StoredSources
 from investigate.store.catalog import SourceState
 from investigate.store.compute import Engine, IdLease, LocalLease, run_tasks
 from investigate.store.reader import open_reader
@@ -355,9 +357,10 @@ def test_a_part_that_cannot_be_read_holds_back_what_follows(
 
 
 def planned(workspace: Workspace, path: Path, state: SourceState | None = None) -> SourceTask:
-    with open_reader(workspace) as reader:
-        (file,) = walk([path])
-        task = plan(reader, file, state, Options(), {})
+    (file,) = walk([path])
+    with ExitStack() as opened:
+        held = StoredSources(workspace, opened).of(file.name, ())
+    task = plan(file, state, held, Options(), {})
     assert isinstance(task, SourceTask)
     return task
 

@@ -104,6 +104,16 @@ def test_what_may_be_put_right_from_outside_is_looked_at(workspace: Workspace, l
     assert known(workspace, logs / "notes.txt") is None
 
 
+def test_what_is_gone_is_no_longer_told(workspace: Workspace, logs: Path) -> None:
+    read(workspace, logs)
+    (logs / "notes.txt").unlink()
+    assert known(workspace, logs) is None
+    read(workspace, logs)
+    assert known(workspace, logs) is not None
+    with open_writer(workspace) as writer:
+        assert {Path(name).name for name in writer.known().unread} == {"c.zip", "c.zip!other.txt", "empty.jsonl"}
+
+
 def test_nothing_is_said_before_it_was_counted(workspace: Workspace, logs: Path) -> None:
     """As when a run was killed after its last commit."""
     before = read(workspace, logs / "b.jsonl")

@@ -35,9 +35,8 @@ def store(workspace: Workspace) -> Store:
             messages = tuple(Message(role, (Part(kind, text),)) for role, kind, text in parts)
             digest = sha256(repr(messages).encode()).hexdigest()[:32]
             n_chars = sum(len(text) for *_, text in parts)
-            episode = Episode("log", f"{episode_id:06}", digest, "chat", messages, episode_id=episode_id)
-            uid = sha256(str(episode_id).encode()).hexdigest()[:32]
-            rows.add_episode(replace(episode, uid=uid, revision=revision, n_chars=n_chars))
+            episode = Episode(f"log-{episode_id:06}", "0", digest, "chat", messages, episode_id=episode_id)
+            rows.add_episode(replace(episode, uid=digest, revision=revision, n_chars=n_chars))
         retired = [(episode_id, old) for episode_id in episodes for old in range(revision)]
         with open_writer(workspace) as writer:
             writer.commit(Commit(rows.write(workspace.root), [], retired))

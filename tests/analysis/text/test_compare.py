@@ -41,7 +41,7 @@ def build(path: Path, episodes: Sequence[Episode]) -> Workspace:
     """Episodes 1, 2, … in a workspace of their own."""
     workspace, rows = create_workspace(path), ShardRows()
     for i, episode in enumerate(episodes, 1):
-        rows.add_episode(replace(episode, episode_id=i, record=f"{i:06}", uid=f"{i:032x}"))
+        rows.add_episode(replace(episode, episode_id=i, source=f"log-{i:06}", uid=episode.digest))
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
         writer.settle()

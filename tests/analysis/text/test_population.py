@@ -102,8 +102,8 @@ def workspace(tmp_path: Path) -> Workspace:
         ("a", None, None, "d5"), ("a", None, 7.0, "d4"), ("b", "1", float("nan"), "d6"), (None, "1", 2.0, "d7"),
     ]  # fmt: skip
     for number, (environment, group, reward, digest) in enumerate(planted, start=1):
-        episode = Episode("log", str(number), digest, environment=environment, group_id=group, reward=reward)
-        rows.add_episode(replace(episode, episode_id=number, uid=f"{number:032x}"))
+        episode = Episode(f"log-{number}", "0", digest, environment=environment, group_id=group, reward=reward)
+        rows.add_episode(replace(episode, episode_id=number, uid=digest))
     with open_writer(workspace) as writer:
         writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=9))
         writer.settle()

@@ -1,5 +1,6 @@
 """A profile of planted episodes, every number of which is known."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from investigate.analysis.statistics import Rate
 from investigate.analysis.text.profile import OPTIONAL_COLUMNS, Profile, make_profile
+from investigate.ingest.stored import uid_of
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Call, Episode, Message, Part
@@ -24,12 +26,16 @@ def profile_of(tmp_path: Path) -> MakeProfile:
     def make(episodes: Sequence[Episode], where: str | None = None) -> Profile:
         workspace = create_workspace(tmp_path / "w")
         rows = ShardRows()
+        before: Counter[tuple[str, str]] = Counter()
         for number, episode in enumerate(episodes, start=1):
+            digest = episode.digest or str(number)
+            uid = uid_of(digest, before[episode.source, digest])
+            before[episode.source, digest] += 1
             lengths = [len(part.text) for message in episode.messages for part in message.parts]
             rows.add_episode(
                 replace(
-                    episode, episode_id=number, uid=f"{number:032x}", record=str(number),
-                    digest=episode.digest or str(number), format=episode.format or "chat",
+                    episode, episode_id=number, uid=uid, record=str(number), digest=digest,
+                    format=episode.format or "chat",
                     n_messages=len(episode.messages), n_parts=len(lengths), n_chars=sum(lengths),
                 )
             )  # fmt: skip
@@ -78,19 +84,29 @@ def test_nothing_at_all(profile_of: MakeProfile) -> None:
 
 def test_duplicates_are_counted_by_what_made_them_and_folded_in_every_rate(profile_of: MakeProfile) -> None:
     found = profile_of([
-        episode(ASKED, ANSWERED, digest="same", source="a", environment="e", reward=1.0),
-        episode(ASKED, ANSWERED, digest="same", source="a", environment="e", reward=1.0),
+        episode(ASKED, ANSWERED, digest="same", source="a", environment="e", identity="i", reward=1.0),
+        episode(ASKED, ANSWERED, digest="other", source="a", environment="e", identity="i", reward=1.0),
         episode(ASKED, ANSWERED, digest="same", source="b", environment="e", reward=1.0),
         episode(ASKED, ANSWERED, source="c", environment="e", reward=0.0),
     ])  # fmt: skip
     assert (found.n_episodes, found.n_folded) == (2, 2)
     assert [(row["reason"], row["place"], row["n"], row["most_copied"]) for row in found.tables["duplicates"]] == [
         ("same bytes", "across sources", 1, 1),
-        ("same bytes", "within a source", 1, 1),
+        ("same identity", "within a source", 1, 1),
     ]
     reward = row_of(found, "rewards", environment="e")
     assert (reward["n"], reward["mean"]) == (2, 0.5)
     assert row_of(found, "faults", fault="error logged")["n"] == 2
+
+
+def test_equal_samples_of_a_policy_all_count(profile_of: MakeProfile) -> None:
+    """To fold them would say of one that has collapsed that it earns next to nothing."""
+    collapsed = [episode(ASKED, ANSWERED, digest="same", source="a", environment="e", reward=1.0)] * 60
+    others = [episode(ASKED, ANSWERED, source="a", environment="e", reward=0.0)] * 40
+    found = profile_of([*collapsed, *others])
+    assert (found.n_episodes, found.n_folded) == (100, 0)
+    reward = row_of(found, "rewards", environment="e")
+    assert (reward["n"], reward["mean"]) == (100, 0.6)
 
 
 def test_a_copy_stands_for_an_original_that_where_leaves_out(profile_of: MakeProfile) -> None:

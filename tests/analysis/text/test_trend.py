@@ -33,7 +33,7 @@ def fill(workspace: Workspace) -> Fill:
             said, asked = str(fields.pop("said", "fine")), str(fields.pop("asked", "do it"))
             messages = (Message("user", (Part("text", asked),)), Message("assistant", (Part("reasoning", said),)))
             digest = str(fields.pop("digest", f"{number:032x}"))
-            episode = Episode("log", str(number), digest, "chat", messages, episode_id=number, uid=f"{number:032x}")
+            episode = Episode(f"log-{number:06}", "0", digest, "chat", messages, episode_id=number, uid=digest)
             rows.add_episode(replace(episode, n_messages=2, n_chars=len(said) + len(asked), **fields))
         with open_writer(workspace) as writer:
             writer.commit(Commit(rows.write(workspace.root), [], next_episode_id=len(episodes) + 1))
