@@ -47,16 +47,19 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Store log files: evaluations, agents, RL rollouts, chats. Running it again adds only what is new."""
-    from ..ingest.files import walk
-    from ..store.errors import InputError
-    from ..store.workspace import create_workspace
-    from .ingest_report import Report
+    from ..store.workspace import create_workspace, locate
 
     if format_name == "list":
         from .ingest_report import print_formats
 
         print_formats(as_json)
         return
+    if engine == "local" and jobs != 1 and not (locate(workspace) / "format_version").exists():
+        _begin_readers()
+    from ..ingest.files import walk
+    from ..store.errors import InputError
+    from .ingest_report import Report
+
     files = list(walk(_given(paths)))
     options = _options(format_name, mapping, tokenizer, again)
     where = _engine(engine, address, jobs)
@@ -119,11 +122,8 @@ def _ingest(
     if (unchanged := _unchanged(workspace, files, options, no_index)) is not None:
         yield from unchanged
         return
-    from ..store.compute import prepare
-
     if engine.address is None and engine.jobs != 1:
-        # Readers take a while to start, beside what is done here.
-        prepare("investigate.ingest.read")
+        _begin_readers()
     from ..analysis.text.index import update_text_index
     from ..ingest.run import ingest
     from ..store.compact import compact
@@ -136,6 +136,14 @@ def _ingest(
             for _ in track(update_text_index(writer), "index"):
                 pass
         compact(writer)
+
+
+def _begin_readers() -> None:
+    """Readers take a while to start, beside what is done here: they are begun as soon as it is known that there is
+    something to read."""
+    from ..store.compute import prepare
+
+    prepare("investigate.ingest.read")
 
 
 def _unchanged(workspace: Workspace, files: list[Named], options: Options, no_index: bool) -> list[SourceReport] | None:

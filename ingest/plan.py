@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -170,18 +170,11 @@ def _is_of_lines(source: Source) -> bool:
     return True
 
 
-def count_tasks(tasks: Sequence[SourceTask]) -> int:
-    """How many readers have something to do at once."""
-    parts = sum(1 + (task.state.bytes - task.source.start) // PART_BYTES for task in tasks if task.shared)
-    small = [task.state.bytes for task in tasks if not task.shared]
-    return parts + min(len(small), 1 + sum(small) // _task_bytes(tasks))
-
-
-def group(root: Path, tasks: Sequence[SourceTask]) -> Iterator[ReadTask]:
-    """The tasks for readers: small sources together, a shared one in parts, in the order of the file."""
+def group(root: Path, tasks: Iterable[SourceTask], most: int) -> Iterator[ReadTask]:
+    """The tasks for readers: small sources together, up to ``most`` bytes; a shared one in parts, in the order of the
+    file."""
     small: list[SourceTask] = []
     size = 0
-    most = _task_bytes(tasks)
     for task in tasks:
         if task.shared:
             yield from _parts(root, task)
@@ -196,9 +189,8 @@ def group(root: Path, tasks: Sequence[SourceTask]) -> Iterator[ReadTask]:
         yield ReadTask(root, tuple(small))
 
 
-def _task_bytes(tasks: Sequence[SourceTask]) -> int:
-    """How much small sources make a task: some tasks for every reader, so that they end together."""
-    n_bytes = sum(task.state.bytes for task in tasks if not task.shared)
+def task_bytes(n_bytes: int) -> int:
+    """How much of ``n_bytes`` in small sources makes a task: some tasks for every reader, so that they end together."""
     return min(TASK_BYTES, max(LEAST_TASK_BYTES, n_bytes // (4 * (os.cpu_count() or 1))))
 
 

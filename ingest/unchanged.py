@@ -91,6 +91,14 @@ def _is_gone(name: str) -> bool:
     )
 
 
+def size_of(file: Named) -> int:
+    """In bytes; 0 where that cannot be seen."""
+    try:
+        return file.state()[0]
+    except OSError:
+        return 0
+
+
 def is_stored(state: SourceState | None, n_bytes: int, mtime_ns: int) -> bool:
     """Is what a file holds, as it is now, in the workspace?"""
     return bool(state and state.done and (state.bytes, state.mtime_ns) == (n_bytes, mtime_ns))

@@ -21,6 +21,7 @@ def names(package: str) -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")))
 
 
+@cache
 def get(package: str, name: str, attribute: str) -> Any:
     """The record that module ``name`` of the folder ends in. Raises NotFoundError naming those that exist."""
     known = names(package)

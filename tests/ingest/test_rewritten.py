@@ -10,6 +10,7 @@ from investigate.ingest.files import walk
 from investigate.ingest.options import Options
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
+from investigate.store.compute import Engine
 from investigate.store.reader import open_reader
 from investigate.store.workspace import Workspace, create_workspace
 from investigate.store.writer import open_writer
@@ -142,6 +143,23 @@ def test_what_an_archive_no_longer_holds_is_retired(workspace: Workspace, tmp_pa
     assert skipped["n"] == 2
     pack("a", "b", "c")
     assert sum(report.episodes for report in run(workspace, path)) == 2
+
+
+def test_files_are_looked_at_while_others_are_read(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
+    """To look at thousands takes as long as to start the readers; one that goes meanwhile is told of."""
+    monkeypatch.setattr("investigate.ingest.plan.LEAST_TASK_BYTES", 1)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for i in range(4):
+        write(folder / f"{i}.jsonl", chats(f"run{i}", 2))
+    with open_writer(workspace) as writer:
+        reports = ingest(writer, walk([folder]), engine=Engine(1))
+        first = next(reports)
+        (folder / "3.jsonl").unlink()
+        others = list(reports)
+    assert first.episodes == 2
+    assert [report.episodes for report in others] == [2, 2, 0]
+    assert "No such file" in str(others[-1].error)
 
 
 def test_many_sources_are_read_again_together(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
