@@ -60,8 +60,7 @@ def forget(writer: Writer, episode_ids: Collection[int], sources: Collection[str
             for shard in reader.shards(table):
                 if _changes(reader, shard, keep):
                     replacements.append(Replacement([shard], _merged(reader, [shard], keep)))
-    writer.replace(replacements, at_once=True)
-    writer.forget_sources(sources)
+    writer.replace(replacements, at_once=True, forgotten=sources)
     writer.settle()
 
 

@@ -109,9 +109,13 @@ class Writer:
             )
             self._set_unsettled(True)
 
-    def replace(self, replacements: Sequence[Replacement], *, at_once: bool = False) -> None:
+    def replace(
+        self, replacements: Sequence[Replacement], *, at_once: bool = False, forgotten: Iterable[str] = ()
+    ) -> None:
         """Put shards in the place of others. An index that held all of the old ones holds the new one. The old files
-        are unlinked after an hour, by the next writer, or ``at_once``."""
+        are unlinked after an hour, by the next writer, or ``at_once``. What was ``forgotten``, sources whose rows are
+        in none of the new ones, comes off the list of what was looked at, or a run that is killed here would have the
+        next one take them for read."""
         old = [shard for replacement in replacements for shard in replacement.old]
         now = time.time()
         with catalog.transaction(self._connection):
@@ -130,16 +134,20 @@ class Writer:
                         "INSERT INTO indexed VALUES (?, ?)", [(name, replacement.new.shard_id) for name in indexes]
                     )
             self._connection.executemany("INSERT INTO replaced VALUES (?, ?)", [(shard.path, now) for shard in old])
+            self._forget(forgotten)
             self._set_unsettled(True)
         if at_once:
             self.sweep(grace_seconds=0)
 
     def forget_sources(self, sources: Iterable[str]) -> None:
         """Take sources off the list of what was looked at."""
-        names = list(sources)
         with catalog.transaction(self._connection):
-            for table in ("source_states", "unread", "source_counts"):
-                self._connection.executemany(f"DELETE FROM {table} WHERE source = ?", [(name,) for name in names])
+            self._forget(sources)
+
+    def _forget(self, sources: Iterable[str]) -> None:
+        names = list(sources)
+        for table in ("source_states", "unread", "source_counts"):
+            self._connection.executemany(f"DELETE FROM {table} WHERE source = ?", [(name,) for name in names])
 
     def count_shards(self) -> int:
         """How many there are of the table that has most."""

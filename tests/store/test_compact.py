@@ -110,6 +110,27 @@ def test_what_is_forgotten_is_in_no_file(workspace: Workspace) -> None:
     assert "word7 common" not in texts
 
 
+def test_a_run_that_is_killed_while_it_forgets_leaves_none_or_all(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next ingest would call a source unchanged of which nothing is stored."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with open_writer(workspace) as writer:
+        for moment in ("_forget", "sweep"):
+            with open_reader(workspace) as reader:
+                ids = [row["episode_id"] for row in reader.rows("SELECT episode_id FROM episodes WHERE source = 's1'")]
+            with monkeypatch.context() as patch:
+                patch.setattr(Writer, moment, killed)
+                with pytest.raises(KeyboardInterrupt):
+                    forget(writer, ids, ["s1"])
+            with open_reader(workspace) as reader:
+                (left,) = reader.rows("SELECT count(*) AS n FROM episodes WHERE source = 's1'")
+            assert (left["n"] > 0) == ("s1" in writer.known().states) == (moment == "_forget")
+
+
 def test_a_forgotten_source_is_as_if_never_read(workspace: Workspace) -> None:
     with open_reader(workspace) as reader:
         ids = [row["episode_id"] for row in reader.rows("SELECT episode_id FROM episodes WHERE source = 's1'")]
