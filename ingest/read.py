@@ -260,7 +260,7 @@ class _Reading:
             n_chars=sum(lengths),
         )
         self.gathered.next_id = max(self.gathered.next_id, episode_id + 1)
-        self.report.add_episode(item, self.task.source.columns)
+        self.report.add_episode(item, len(lengths), self.task.source.columns)
 
     def _is_unchanged(self, stored: Stored, item: Episode) -> bool:
         if (stored.digest, stored.format) != (item.digest, self.task.state.format):

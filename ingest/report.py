@@ -42,15 +42,19 @@ class SourceReport:
     """How many of those values the column cannot hold; they are in ``metadata``."""
     error: str | None = None
 
-    def add_episode(self, episode: Episode, mapped: Sequence[tuple[str, str]] = ()) -> None:
+    def add_episode(self, episode: Episode, n_parts: int, mapped: Sequence[tuple[str, str]] = ()) -> None:
         """Count an episode that was stored, and was read by these pairs of (fact, column)."""
-        from .mapping import COLUMNS
-
         self.empty = [name for name in self._unseen() if getattr(episode, name) in (None, {})]
         self.episodes += 1
         self.messages += len(episode.messages)
-        self.parts += sum(len(message.parts) for message in episode.messages)
+        self.parts += n_parts
         self.calls += len(episode.calls)
+        if mapped:
+            self._count_unfit(episode, mapped)
+
+    def _count_unfit(self, episode: Episode, mapped: Sequence[tuple[str, str]]) -> None:
+        from .mapping import COLUMNS
+
         of_log = [column for _, column in mapped]
         given = {fact.removeprefix("metadata.") for fact, _ in mapped if fact.startswith("metadata.")}
         for fact, column in mapped:

@@ -26,6 +26,8 @@ from ._chat_rows import first_row, with_facts
 
 _HEAD_BYTES: Final = 1 << 16
 _SENT: Final = ("body", "params")
+_AROUND: Final = frozenset(("custom_id", "request", "response", "result"))
+"""Keys of a row that holds a request or its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ def exchange_of(
     note = None
     if is_response(row):
         return Exchange({}, row, row, {}, is_row=True)
+    if row.keys().isdisjoint(_AROUND):
+        return None
     wrapper = row.get("response", row.get("result"))
     response = body_of(wrapper)
     request = body_of(row.get("request")) or {}

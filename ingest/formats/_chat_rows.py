@@ -22,14 +22,15 @@ def first_row(head: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def with_facts(episode: Episode, row: dict[str, Any], of_path: dict[str, Any], **known: Any) -> Episode:
-    """The episode with what its row and its path say, less what is ``known`` better."""
+def with_facts(blank: Episode, row: dict[str, Any], of_path: dict[str, Any], **known: Any) -> Episode:
+    """An episode of which no more than its place and digest is there, with what its row and its path say, less what is
+    ``known`` better."""
     facts = of_path | read_facts(row, set()) | {name: value for name, value in known.items() if value is not None}
     scores = {}
     for name in ("metrics", "scores"):
         if isinstance(facts["metadata"].get(name), dict):
             scores.update(facts["metadata"].pop(name))
-    return replace(episode, scores=scores, **facts)
+    return Episode(blank.source, blank.record, blank.digest, scores=scores, **facts)  # a third of what replace() takes
 
 
 def mark_given(messages: tuple[Message, ...], n_prompt: int) -> tuple[Message, ...]:
