@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,7 +54,7 @@ def _print(episode: Episode) -> None:
     from .output import one_line, print_styled, print_text
 
     hidden = ("messages", "calls", "digest", "revision")
-    for name in (slot for slot in episode.__slots__ if slot not in hidden):
+    for name in (field.name for field in fields(episode) if field.name not in hidden):
         value = getattr(episode, name)
         if value not in (None, {}, ""):
             print_text(f"{name:>14}  {textwrap.shorten(one_line(str(value)), _FACT_CHARS, placeholder=' …')}")

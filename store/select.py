@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import orjson
@@ -17,8 +18,8 @@ from .reader import Reader
 from .schemas import JSON_COLUMNS
 from .types import Call, Episode, Message, Part
 
-_PART_FIELDS = tuple(Part.__slots__)
-_CALL_FIELDS = tuple(Call.__slots__)
+_PART_FIELDS = tuple(field.name for field in fields(Part))
+_CALL_FIELDS = tuple(field.name for field in fields(Call))
 
 
 def resolve(reader: Reader, name: str) -> int:
