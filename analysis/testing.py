@@ -8,6 +8,7 @@ store.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,6 +65,42 @@ def worth(k: ArrayLike, n: ArrayLike, design_effect: ArrayLike, up: ArrayLike) -
     return np.asarray(np.where(up, np.ceil(exact - 1e-9), np.floor(exact + 1e-9))), whole
 
 
+def with_freedom(p: ArrayLike, freedom: float, ease: ArrayLike = 1.0) -> Floats:
+    """One-sided p-values of a normal deviate, where its variance is an estimate of so many degrees of freedom. The
+    estimate makes the deviate ``ease`` times as large as that behind ``p``."""
+    from scipy.stats import norm, t
+
+    values = np.asarray(p, float)
+    # Beyond 37 standard errors a p-value is no longer a number above zero.
+    return np.asarray(t.sf(norm.isf(np.maximum(values, 1e-300)) * ease, freedom)) if isfinite(freedom) else values
+
+
+def interval_width(freedom: float) -> float:
+    """Standard errors from an estimate to either end of its 95 % interval."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom)) if isfinite(freedom) else Z95
+
+
+def detectable_share(n: float, n_other: float, level: float, freedom: float = inf, power: float = 0.8) -> float | None:
+    """The least share among ``n`` that a one-sided test of ``fisher_greater`` at ``level`` sets apart from none of
+    ``n_other`` with this power; None where even all of them would not do."""
+    from scipy.special import betaincinv, gammaln
+    from scipy.stats import norm, t
+
+    n, n_other = int(n), int(n_other)
+    if isfinite(freedom):
+        level = float(norm.sf(t.isf(level, freedom)))
+    k = np.arange(1, n + 1)
+    # Of n + n_other equals k were drawn, and all of them lie among the n.
+    log_p = gammaln(n + 1) - gammaln(n - k + 1) + gammaln(n + n_other - k + 1) - gammaln(n + n_other + 1)
+    enough = np.flatnonzero(log_p <= np.log(level))
+    if not len(enough):
+        return None
+    least = int(k[enough[0]])
+    return float(betaincinv(least, n - least + 1, power))
+
+
 def log_odds(
     k_a: ArrayLike, n_a: ArrayLike, k_b: ArrayLike, n_b: ArrayLike, prior: float | None = None
 ) -> tuple[Floats, Floats]:
@@ -101,28 +138,41 @@ class Shift:
         return min(1.0, 2 * min(self.greater, self.less))
 
 
-def mann_whitney(a: ArrayLike, b: ArrayLike, design_effects: tuple[float, float] = (1.0, 1.0)) -> Shift:
+def mann_whitney(
+    a: ArrayLike,
+    b: ArrayLike,
+    design_effects: tuple[float, float] = (1.0, 1.0),
+    freedom: float = inf,
+    weights: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Shift:
     """Mann–Whitney test of two samples and Cliff's delta as its effect.
 
     The test is the normal approximation with the correction for ties and none for continuity; the interval Newcombe's
     (2006, method 5), which needs no variance between values and so has a width where the samples do not overlap. A
-    sample counts as its size divided by its design effect. Raises ValueError for an empty sample.
+    sample counts as its size, or the sum of its ``weights``, divided by its design effect, which rests on so many
+    degrees of ``freedom``. Raises ValueError for an empty sample.
     """
-    from scipy.stats import norm, rankdata
+    from scipy.stats import norm
 
     values = np.concatenate([np.asarray(a, float), np.asarray(b, float)])
-    n_a = np.asarray(a).size
-    n_b = len(values) - n_a
-    if not n_a or not n_b:
+    n = np.asarray(a).size
+    if not n or n == len(values):
         raise ValueError("both samples need a value")
-    ranks = rankdata(values)
-    area = (ranks[:n_a].sum() - n_a * (n_a + 1) / 2) / (n_a * n_b)
-    spread = float(ranks.var(ddof=1))
+    weight = np.ones(len(values)) if weights is None else np.concatenate([np.asarray(w, float) for w in weights])
+    n_a, n_b = float(weight[:n].sum()), float(weight[n:].sum())
+    _, place = np.unique(values, return_inverse=True)
+    equal = np.bincount(place, weight)
+    ranks = (np.cumsum(equal) - equal / 2)[place]
+    apart = float(np.average(ranks[:n], weights=weight[:n]) - np.average(ranks[n:], weights=weight[n:]))
+    # Rounded, so that samples apart from each other are all the way apart.
+    area = round(0.5 + apart / (n_a + n_b), 12)
+    spread = float((weight * (ranks - np.average(ranks, weights=weight)) ** 2).sum()) / max(n_a + n_b - 1, 1e-9)
     worth_a, worth_b = n_a / design_effects[0], n_b / design_effects[1]
-    apart = float(ranks[:n_a].mean() - ranks[n_a:].mean())
-    z = apart / np.sqrt(spread * (1 / worth_a + 1 / worth_b)) if spread else 0.0
-    low, high = _newcombe(area, worth_a, worth_b)
-    return Shift(float(2 * area - 1), 2 * low - 1, 2 * high - 1, float(norm.sf(z)), float(norm.cdf(z)))
+    z = apart / np.sqrt(spread * (1 / worth_a + 1 / worth_b)) if spread > 1e-12 else 0.0
+    wider = (interval_width(freedom) / Z95) ** 2
+    low, high = _newcombe(area, worth_a / wider, worth_b / wider)
+    greater, less = with_freedom(np.array([norm.sf(z), norm.cdf(z)]), freedom).tolist()
+    return Shift(float(2 * area - 1), 2 * low - 1, 2 * high - 1, greater, less)
 
 
 def _newcombe(area: float, n_a: float, n_b: float) -> tuple[float, float]:

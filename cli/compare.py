@@ -19,7 +19,8 @@ FoldOption = Annotated[
     ),
 ]  # fmt: skip
 ClustersOption = Annotated[
-    str | None, typer.Option("--clusters", metavar="RUN", help="A run of `cluster`; default: the latest.")
+    str | None,
+    typer.Option("--clusters", metavar="RUN", help="A run of `cluster`; default: the latest that knows most of both."),
 ]
 RowsOption = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most this many rows.")]
 PageOption = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with a plot.")]

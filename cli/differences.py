@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from .comparison_sentences import LEGEND, leaders, nothing_found, sentences
 from .figures import interval, number, of
 
 if TYPE_CHECKING:
@@ -32,33 +33,9 @@ th { border-bottom: 1px solid #8886; white-space: nowrap }
 summary { cursor: pointer; font-size: .9rem }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 """
+_DROPPED_FIRST: Final = ("more rows", "95 %", "q", "effect", "e.g.", "held out", "kind")
 _MOST_BARS: Final = 30
 _MOST_ROWS: Final = 200
-
-
-def sentences(found: Comparison, names: tuple[str, str], fold_by: str | None) -> list[str]:
-    """What the table rests on, and what chance alone would give."""
-    a, b = names
-    units = "sets of episodes that share a task, group or content" if fold_by is None else f"values of {fold_by}"
-    tried = ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in found.tried.items() if n)
-    chance = ", ".join(f"{shuffle.found} / {shuffle.confirmed}" for shuffle in found.shuffles)
-    shown = len(found.differences)
-    merged = ""
-    if shown:
-        which = "which" if found.n_kept == found.n_found else f"the {found.n_kept:,} strongest of which"
-        merged = f", {which} make {shown:,} rows on {len(leaders(found)):,} themes"
-    return [
-        f"{a}: {found.n_a:,} episodes in {found.n_units_a:,} independent {units}; {b}: {found.n_b:,} in "
-        f"{found.n_units_b:,}; {found.n_folded:,} copies folded.",
-        f"Tried {sum(found.tried.values()):,} ({tried}); found {found.n_found:,} at a false discovery rate of 5 % in "
-        f"one half{merged}; confirmed {found.n_confirmed:,} in the other, at 5 % for all of them together.",
-        f"With the labels shuffled over units, found / confirmed: {chance}.",
-    ]
-
-
-def leaders(found: Comparison) -> list[Difference]:
-    """The first row of each theme."""
-    return found.differences[: max((row.theme for row in found.differences), default=0)]
 
 
 def cells(row: Difference, n_more: int) -> list[str]:
@@ -72,7 +49,8 @@ def cells(row: Difference, n_more: int) -> list[str]:
     return [
         row.kind.replace("_", " "), row.name, _side(row.k_a, row.n_a), _side(row.k_b, row.n_b), number(row.effect),
         interval(row.low, row.high), f"{row.q:.2g}", "yes" if row.confirmed else "no", again,
-        " ".join(map(str, row.exemplars[:3])), str(n_more or ""),
+        " ".join([row.place or str(row.exemplars[0]), *map(str, row.exemplars[1:3])]) if row.exemplars else "",
+        str(n_more or ""),
     ]  # fmt: skip
 
 
@@ -87,9 +65,10 @@ def print_differences(found: Comparison, names: tuple[str, str], fold_by: str | 
     if found.differences:
         sizes = Counter(row.theme for row in found.differences)
         shown = leaders(found)[:limit]
-        print_table(_COLUMNS, [cells(row, sizes[row.theme] - 1) for row in shown], right=_RIGHT)
+        print_table(_COLUMNS, [cells(row, sizes[row.theme] - 1) for row in shown], right=_RIGHT, drop=_DROPPED_FIRST)
+        say(LEGEND)
     else:
-        say(f"No difference found between {names[0]} and {names[1]}.")
+        say(nothing_found(found, names))
     for sentence in sentences(found, names, fold_by):
         say(sentence)
     if len(leaders(found)) > limit:
@@ -102,6 +81,9 @@ def summary(found: Comparison) -> dict[str, Any]:
         "n_a": found.n_a, "n_b": found.n_b, "units_a": found.n_units_a, "units_b": found.n_units_b,
         "folded": found.n_folded, "tried": found.tried, "found": found.n_found, "rows": len(found.differences),
         "confirmed": found.n_confirmed,
+        "worth": found.power.worth, "largest_sets": found.power.largest, "detectable": found.power.detectable,
+        "detectable_alike": found.power.detectable_alike,
+        "clusters": None if found.clusters is None else asdict(found.clusters),
         "shuffled": [{"found": shuffle.found, "confirmed": shuffle.confirmed} for shuffle in found.shuffles],
     }  # fmt: skip
 
@@ -133,17 +115,18 @@ def render_differences(
         if row.measure == "log_odds_ratio"
     ]
     drawn = plots.bars(f"Log-odds ratio, {names[0]} over {names[1]}", bars[:_MOST_BARS]) if bars else ""
-    table = _table([cells(row, sizes[row.theme] - 1) for row in rows]) if rows else "<p>No difference.</p>"
+    table = (
+        _table([cells(row, sizes[row.theme] - 1) for row in rows])
+        if rows
+        else f"<p>{escape(nothing_found(found, names))}</p>"
+    )
     others = "".join(_others(row, found) for row in rows if sizes[row.theme] > 1)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(title)}</title><style>{_STYLE}{plots.STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f"{chosen}{said}<p class=note>Counts, effect and q are of the half in which a difference was found; "
-        "“held out” is the effect in the other, with its counts. The effect is a log-odds ratio with a Dirichlet prior,"
-        " or, where no counts stand, Cliff’s delta. A difference is no cause. Numbers below “e.g.” are episodes: "
-        f"<code>investigate show ID</code>.</p>{drawn}{table}{others}</body></html>\n"
+        f"{chosen}{said}<p class=note>{escape(LEGEND)}</p>{drawn}{table}{others}</body></html>\n"
     )
 
 

@@ -14,6 +14,10 @@ def command(
     reference: Annotated[
         str, typer.Option("--reference", metavar="WHERE", help='An SQL predicate, such as "training_step < 100".')
     ],
+    later: Annotated[
+        str | None,
+        typer.Option("--later", metavar="WHERE", help="What is held against it; default: all others."),
+    ] = None,
     where: WhereOption = None,
     workspace: WorkspaceOption = None,
     kinds: KindsOption = "text,reasoning",
@@ -27,7 +31,7 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Show what episodes have that a reference has not or has less of: in terms, clusters and meaning; found in one
-    half, confirmed in the other. Without --where, all others are held against the reference."""
+    half, confirmed in the other. --where narrows both sides."""
     from ..analysis.text.discover import discover_new
     from ..analysis.text.embed import pending_chars
     from ..store.reader import open_reader
@@ -47,24 +51,30 @@ def command(
             # What is encoded first is not drawn at random: it may be the reference, or what is held against it.
             say("Not all of the text is encoded, so novelty is left out and words are compared: `investigate index`.")
             chosen = None
-        of_reference = reader.select_ids(reference)
-        # What --where leaves of the others: a reference is never part of what is held against it.
-        later = sorted(set(reader.select_ids(where)) - set(of_reference))
+        passing = set(reader.select_ids(where))
+        of_reference = set(reader.select_ids(reference))
+        others = set(reader.select_ids(later)) if later is not None else passing - of_reference
+        options = ("--later" if later is not None else "--later (all others)", "--reference")
+        if where is not None:
+            options = (f"{options[0]} with --where", "--reference with --where")
         found = discover_new(
             reader,
             chosen,
-            later,
-            of_reference,
+            sorted(others & passing),
+            sorted(of_reference & passing),
             kinds=chosen_kinds,
             roles=chosen_roles,
             fold_by=fold_by,
             cluster_run=clusters,
             seed=seed,
+            options=options,
         )
     parameters = {
-        "reference": reference, "where": where, "in": chosen_kinds, "role": chosen_roles, "fold_by": fold_by,
-        "clusters": clusters,
+        "reference": reference, "later": later, "where": where, "in": chosen_kinds, "role": chosen_roles,
+        "fold_by": fold_by, "clusters": clusters,
         "encoder": chosen.name if chosen else None, "seed": seed,
     }  # fmt: skip
-    output = Output(("later", "reference"), (where or "all others", reference), fold_by, limit, as_json, html)
+    within = f" AND ({where})" if where is not None else ""
+    asked = f"{later or 'all others'}{within}", f"{reference}{within}"
+    output = Output(("later", "reference"), asked, fold_by, limit, as_json, html)
     tell(opened, "discover", "Discovery", found, parameters, output)

@@ -17,9 +17,10 @@ from typing import Any, Final
 import numpy as np
 
 from ...store.reader import Reader
-from .differences import Difference, Found, Pool, confirm, find, rows_of, strongest
-from .features import Flags, Values, flag_families, script_families, value_families
+from .differences import FOUND_AT, Difference, Found, Pool, confirm, find, rows_of, strongest
+from .features import Coverage, Flags, Values, find_clusters, flag_families, script_families, value_families
 from .index import Filters
+from .likeness import Power, power_of
 from .merging import SAME_EPISODES, longest_phrase, merge_terms
 from .rates import Tally, cell_counts, value_tests
 from .scripts import letters_by_script
@@ -35,7 +36,8 @@ what could not be found."""
 
 @dataclass(frozen=True, slots=True)
 class Shuffle:
-    """What is found and confirmed where the labels were shuffled over units: nothing of it is true."""
+    """What is found and confirmed where the labels were shuffled over units, whichever side those were on: nothing of
+    it is true, and it is what chance and differences between units make of this road."""
 
     found: int
     confirmed: int
@@ -56,6 +58,8 @@ class Comparison:
     n_found: int
     n_kept: int
     shuffles: list[Shuffle]
+    power: Power
+    clusters: Coverage | None
 
     @property
     def n_confirmed(self) -> int:
@@ -74,21 +78,25 @@ def compare_groups(
     seed: int = 0,
 ) -> Comparison:
     """Compare episodes ``a`` with episodes ``b`` (ids). Terms are of the chosen parts; ``cluster_run`` is the latest
-    unless named. Raises what ``select_sides`` raises, and NotFoundError for a cluster run that is not there."""
+    that knows most of both, unless named. Raises what ``select_sides`` raises, and NotFoundError for a cluster run that
+    is not there."""
     design = select_sides(reader, a, b, fold_by=fold_by, seed=seed)
+    clusters = find_clusters(reader, design, cluster_run)
     filters = Filters(None, kinds, roles)
     with tempfile.TemporaryDirectory(prefix="investigate-") as folder:
         tokens = read_tokens(reader, design.ids, filters, Path(folder) / "tokens")
         terms = TermPool(tokens, design)
         others = [
-            *flag_families(reader, design, cluster_run),
+            *flag_families(reader, design, clusters),
             *script_families(design, letters_by_script(tokens, design.cell)),
             *value_families(reader, design, filters),
         ]
-        return summarise(design, [terms.pool, *map(pool_of, others)], terms)
+        return summarise(design, [terms.pool, *map(pool_of, others)], terms, clusters)
 
 
-def summarise(design: Design, pools: Sequence[Pool], terms: TermPool, *, rising: bool = False) -> Comparison:
+def summarise(
+    design: Design, pools: Sequence[Pool], terms: TermPool, clusters: Coverage | None, *, rising: bool = False
+) -> Comparison:
     """Find, merge and confirm, and go the same road with shuffled labels."""
     tried: Counter[str] = Counter()
     for pool in pools:
@@ -100,10 +108,13 @@ def summarise(design: Design, pools: Sequence[Pool], terms: TermPool, *, rising:
         confirmed = confirm(terms.merge(strongest(by_chance)), labelling)[1]
         shuffles.append(Shuffle(len(by_chance), int(confirmed.sum())))
     kept = strongest(found)
+    # Of the smallest p-value of all the false discovery rate asks as much as Bonferroni.
+    level = FOUND_AT / max(tried.total(), 1) / (1 if rising else 2)
     n_a = int(design.in_a.sum())
     return Comparison(
         rows_of(terms.merge(kept), len(design.ids), rising=rising), n_a, len(design.ids) - n_a, design.n_units(True),
         design.n_units(False), design.n_folded, dict(tried), len(found), len(kept), shuffles,
+        power_of(design, level), clusters,
     )  # fmt: skip
 
 
@@ -115,7 +126,7 @@ class TermPool:
         least = max(_LEAST_EPISODES, int(len(design.ids) * _LEAST_SHARE))
         self._vocabulary: Vocabulary = find_vocabulary(tokens, design.cell, least)
         tally = Tally(design, self._vocabulary.size)
-        for first, end in tokens.bounds(design.cell):
+        for first, end in tokens.bounds(design.unit):
             low, high = int(design.cell[first]), int(design.cell[end - 1]) + 1
             tally.add(low, cell_counts(design.cell[first:end] - low, high - low, self._presence(first, end)))
         frequent = tally.totals() >= least
@@ -210,13 +221,19 @@ def pool_of(family: Flags | Values) -> Pool:
     def having(feature: int) -> Ints:
         return np.asarray(columns[:, [feature]].tocoo().row, np.int64)
 
+    def showing(feature: int, more_in_a: bool) -> list[int]:
+        others = exemplars(design, having(feature), more_in_a, family.scores)
+        return (
+            others if family.places is None else list(dict.fromkeys([family.places[feature][0], *others]))[:N_EXEMPLARS]
+        )
+
     def on_side(feature: int, more_in_a: bool) -> Ints:
         there = having(feature)
         return np.asarray(design.places[there[design.in_a[there] == more_in_a]])
 
     return Pool(
         family.kind, lambda feature: family.names[feature], tally.tests(),
-        lambda feature, more_in_a: exemplars(design, having(feature), more_in_a, family.scores), on_side,
+        showing, on_side, family.places,
     )  # fmt: skip
 
 

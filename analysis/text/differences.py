@@ -33,13 +33,15 @@ MOST_FOUND: Final = 1_000
 class Pool:
     """Features of one kind; ``tests[labelling]`` is their tests in the half where differences are found, and in the
     other. ``exemplars(feature, more_in_a)`` gives ids of episodes that show the difference, ``having`` the places of
-    all on that side that have it: None where it is a matter of more or less."""
+    all on that side that have it: None where it is a matter of more or less. ``places`` says for each feature where it
+    was read: episode, message, part."""
 
     kind: str
     name: Callable[[int], str]
     tests: Sequence[tuple[Tests, Tests]]
     exemplars: Callable[[int, bool], Sequence[int]]
     having: Callable[[int, bool], Ints | None]
+    places: Sequence[tuple[int, int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Difference:
     """Other terms of the same episodes that this row stands for."""
     theme: int
     """Rows of one theme are about the same episodes; the first of each stand before all others."""
+    place: str | None
+    """``EPISODE@message.part`` that the name is read from, where it is one passage of many that say the like."""
 
 
 def find(pools: Sequence[Pool], labelling: int = 0, *, rising: bool = False) -> list[Found]:
@@ -159,6 +163,7 @@ def rows_of(found: Sequence[Found], n_episodes: int, *, rising: bool = False) ->
 
 def _row(found: Found, p: float, confirmed: bool, theme: int, rising: bool) -> Difference:
     first, again, i = found.first(), found.again(), found.feature
+    place = None if found.pool.places is None else found.pool.places[i]
     return Difference(
         kind=found.pool.kind,
         name=found.pool.name(i),
@@ -178,6 +183,7 @@ def _row(found: Found, p: float, confirmed: bool, theme: int, rising: bool) -> D
         exemplars=tuple(found.pool.exemplars(i, bool(first.effect[i] > 0))),
         merged=found.merged,
         theme=theme,
+        place=None if place is None else f"{place[0]}@{place[1]}.{place[2]}",
     )
 
 

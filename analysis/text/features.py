@@ -19,20 +19,35 @@ from .index import Filters
 from .scripts import SCRIPTS
 from .sides import Bools, Design, Floats, Ints
 
+COVERED: Final = 0.5
+"""Share of either side that a cluster run must know, to be taken without being named."""
 _MOST_NAMES: Final = 2_000
 """Of a family; where a log names a tool anew each time, the rest is too rare to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """A cluster run, and the share of side a and of side b that it knows. It is ``used`` where it was named or knows
+    most of both."""
+
+    run_id: str
+    a: float
+    b: float
+    used: bool
 
 
 @dataclass(frozen=True)
 class Flags:
     """``presence`` (episodes of ``design``, names) says who has what; ``design`` has only episodes for which that is
-    known. Where there are ``scores`` of its episodes, those with the highest show it best."""
+    known. Where there are ``scores`` of its episodes, those with the highest show it best. ``places`` says for each
+    name where it was read: episode, message, part."""
 
     kind: str
     names: list[str]
     design: Design
     presence: Any
     scores: Floats | None = None
+    places: Sequence[tuple[int, int, int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +60,10 @@ class Values:
     values: Floats
 
 
-def flag_families(reader: Reader, design: Design, cluster_run: str | None) -> Iterator[Flags]:
+def flag_families(reader: Reader, design: Design, clusters: Coverage | None) -> Iterator[Flags]:
     """Clusters, tools called, tools that failed, stop reasons: those there are."""
-    run_id = _cluster_run(reader, cluster_run)
-    if run_id is not None:
-        yield from _cluster_flags(reader, design, run_id)
+    if clusters is not None and clusters.used:
+        yield from _cluster_flags(reader, design, clusters.run_id)
     everyone = np.ones(len(design.ids), bool)
     for kind, condition in (
         ("tool_call", "kind = 'tool_call'"), ("tool_failure", "kind = 'tool_result' AND is_error"),
@@ -69,15 +83,35 @@ def flag_families(reader: Reader, design: Design, cluster_run: str | None) -> It
     yield from _flags("stop_reason", design, np.isin(design.ids, [i for i, _ in named]), design.ids, named)
 
 
-def _cluster_run(reader: Reader, name: str | None) -> str | None:
-    """The run that was named, or the latest; None where nothing was clustered."""
-    runs = reader.rows("SELECT run_id FROM runs WHERE kind = 'cluster' ORDER BY rowid")
+def find_clusters(reader: Reader, design: Design, name: str | None) -> Coverage | None:
+    """The run that was named, or the latest that knows most of both sides; where none does, the one that knows most of
+    either, not used. None where nothing was clustered. Raises NotFoundError for a run that is not there."""
+    runs = reader.rows("SELECT run_id FROM runs WHERE kind = 'cluster' ORDER BY rowid DESC")
     names = [row["run_id"] for row in runs]
-    if name is not None and name not in names:
-        raise NotFoundError(
-            f"There is no cluster run {name}; there is {', '.join(names) or 'none: investigate cluster'}."
-        )
-    return name or (names[-1] if names else None)
+    if name is not None:
+        if name not in names:
+            there = ", ".join(reversed(names)) or "none: investigate cluster"
+            raise NotFoundError(f"There is no cluster run {name}; there is {there}.")
+        return _coverage(reader, design, name, named=True)
+    best = None
+    for run_id in names:
+        coverage = _coverage(reader, design, run_id, named=False)
+        if coverage.used:
+            return coverage
+        if best is None or min(coverage.a, coverage.b) > min(best.a, best.b):
+            best = coverage
+    return best
+
+
+def _coverage(reader: Reader, design: Design, run_id: str, *, named: bool) -> Coverage:
+    rows = reader.table(
+        "SELECT DISTINCT coalesce(e.duplicate_of, e.episode_id) AS id FROM cluster_members m "
+        "JOIN episodes e USING (episode_id) WHERE NOT m.stale AND m.run_id = ?",
+        [run_id],
+    )
+    known = np.isin(design.originals, rows["id"].to_numpy())
+    a, b = (float(known[side].mean()) for side in (design.in_a, ~design.in_a))
+    return Coverage(run_id, a, b, named or min(a, b) >= COVERED)
 
 
 def _cluster_flags(reader: Reader, design: Design, run_id: str) -> Iterator[Flags]:
@@ -85,7 +119,8 @@ def _cluster_flags(reader: Reader, design: Design, run_id: str) -> Iterator[Flag
     rows = reader.rows(
         "SELECT DISTINCT coalesce(e.duplicate_of, e.episode_id) AS id, m.cluster_id AS number, c.label "
         "FROM cluster_members m JOIN episodes e USING (episode_id) "
-        "LEFT JOIN clusters c ON c.run_id = m.run_id AND c.cluster_id = m.cluster_id WHERE m.run_id = ?",
+        "LEFT JOIN clusters c ON c.run_id = m.run_id AND c.cluster_id = m.cluster_id "
+        "WHERE NOT m.stale AND m.run_id = ?",
         [run_id],
     )
     known = np.isin(design.originals, [row["id"] for row in rows])

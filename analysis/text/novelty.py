@@ -31,6 +31,9 @@ _ROWS: Final = 2_048
 
 Vectors = NDArray[np.float32]
 
+Telling = Callable[[int, Vectors, Vectors], tuple[str, tuple[int, int, int]]]
+"""Of a chunk by its row, the vectors of its like and those of the reference: its name, and where it was read."""
+
 
 @dataclass(frozen=True)
 class Located:
@@ -60,8 +63,8 @@ def locate(chunks: Chunks, design: Design) -> Located:
     return Located(chunks, design, at[row], row)
 
 
-def novelty_families(located: Located, snippet: Callable[[int], str], seed: int) -> Iterator[Flags]:
-    """How new, how far from everything, and what is new. ``snippet`` gives the text of a chunk by its row.
+def novelty_families(located: Located, telling: Telling, seed: int) -> Iterator[Flags]:
+    """How new, how far from everything, and what is new, in the words of ``telling``.
 
     New is a chunk whose nearest chunk of the reference (of another unit) is less like it than that of 95 % of the
     reference's own chunks. What is new are the new chunks with the most of their like: at least as similar as that.
@@ -83,10 +86,17 @@ def novelty_families(located: Located, snippet: Callable[[int], str], seed: int)
         return
     near = float(np.quantile(own, _NEW_BELOW)) - _ROUNDING
     new = asked[first[asked] & later[asked] & (nearest < near)][:_MOST_NEW]
-    medoids = _medoids(located.vectors(new), located.episode[new], near)
-    if len(medoids):
-        names = [snippet(int(located.row[new[medoid]])) for medoid in medoids]
-        yield Flags("new", names, design, _like(located, located.vectors(new[medoids]), near))
+    vectors, episode = located.vectors(new), located.episode[new]
+    medoids = _medoids(vectors, episode, near)
+    if not medoids:
+        return
+    known = located.vectors(reference)
+    told = []
+    for medoid in medoids:
+        like = (vectors @ vectors[medoid] >= near) & (episode != episode[medoid])
+        told.append(telling(int(located.row[new[medoid]]), vectors[like], known))
+    presence = _like(located, vectors[medoids], near)
+    yield Flags("new", [name for name, _ in told], design, presence, places=[place for _, place in told])
 
 
 def _draw(places: Ints, rng: np.random.Generator) -> Ints:

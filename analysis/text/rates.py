@@ -7,12 +7,13 @@ feature. Memory grows with the features, not with the episodes. Knows what a fea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 import numpy as np
 
-from ..statistics import Z95
-from ..testing import fisher_greater, log_odds, mann_whitney, worth
+from ..testing import fisher_greater, interval_width, log_odds, mann_whitney, with_freedom, worth
+from .likeness import Sets, Side, by_set, design_effect, find_sets, freedom, least_p, likeness
 from .sides import Bools, Design, Floats, Ints
 
 _WORTH_A_TEST: Final = 1.5
@@ -55,25 +56,43 @@ class Tally:
     def __init__(self, design: Design, n_features: int) -> None:
         self.design = design
         n_labels = len(design.labels)
+        self._sets = [find_sets(design, labelling) for labelling in range(n_labels)]
         self._k_a = np.zeros((2, n_labels, n_features))
         self._k = np.zeros((2, n_features))
-        self._squares = np.zeros((2, n_features))
-        self._products = np.zeros((2, n_features))
-        self._products_a = np.zeros((2, n_labels, n_features))
+        # By labelling, and then in the first half side a and b, in the other a and b. Without sets never touched.
+        self._squares = np.zeros((n_labels, 4, n_features), np.float32)
+        self._products = np.zeros((n_labels, 4, n_features), np.float32)
+        self._shares = np.zeros((n_labels, 4, n_features))
+        self._by_set = any(by_set(sides) for sets in self._sets for sides in sets.sides)
 
     def add(self, first_cell: int, counts: Any) -> None:
         """``counts`` (cells, features) is a CSR array: in how many episodes of each cell, from ``first_cell`` on, each
-        feature occurs."""
+        feature occurs. The cells of one unit come together."""
         cells = slice(first_cell, first_cell + counts.shape[0])
-        squared = counts.power(2)
         for half in (0, 1):
             within = (self.design.first[cells] == (half == 0)).astype(float)
             self._k_a[half] += (counts.T @ (self.design.labels[:, cells] * within).T).T
             self._k[half] += counts.T @ within
-            self._squares[half] += squared.T @ within
-            sized = within * self.design.sizes[cells]
-            self._products[half] += counts.T @ sized
-            self._products_a[half] += (counts.T @ (self.design.labels[:, cells] * sized).T).T
+        if self._by_set or any(sets.pairs[cells].any() for sets in self._sets):
+            self._add_within(cells, counts)
+
+    def _add_within(self, cells: slice, counts: Any) -> None:
+        """The parts of ``_within`` that are sums over cells, squared and plain."""
+        squared = counts.power(2)
+        twin = self.design.twin[cells] - cells.start
+        lower = np.flatnonzero(twin > np.arange(len(twin)))
+        crossed = counts[lower].multiply(counts[lower + 1]).tocsr()
+        for i, sets in enumerate(self._sets):
+            side = 2 * ~self.design.first[cells] + ~self.design.labels[i][cells]
+            of_side = (side[:, None] == np.arange(4)).astype(float)
+            pairs, residual = of_side * sets.pairs[cells, None], of_side * sets.residual[cells, None]
+            joined = sets.joined[cells][lower, None]
+            self._squares[i] += (
+                squared.T @ residual - counts.T @ pairs + crossed.T @ (2 * residual[lower] * joined)
+            ).T  # fmt: skip
+            if self._by_set:
+                self._shares[i] += (counts.T @ (of_side / np.maximum(sets.size[cells, None], 1))).T
+            self._products[i] += (counts.T @ (residual * sets.size[cells, None] - pairs)).T
 
     def totals(self) -> Ints:
         """Episodes with each feature, in all."""
@@ -81,50 +100,54 @@ class Tally:
 
     def keep(self, features: Bools) -> None:
         """Forget the other features."""
-        self._k_a, self._products_a = self._k_a[:, :, features], self._products_a[:, :, features]
-        self._k, self._squares, self._products = (x[:, features] for x in (self._k, self._squares, self._products))
+        self._k_a, self._k = self._k_a[:, :, features], self._k[:, features]
+        self._squares, self._products = self._squares[:, :, features], self._products[:, :, features]
+        self._shares = self._shares[:, :, features]
 
     def tests(self) -> list[tuple[Tests, Tests]]:
         """For each labelling, the true one first, the tests in the first half and in the other."""
         return [(self._tests(0, i), self._tests(1, i)) for i in range(len(self.design.labels))]
 
     def _tests(self, half: int, labelling: int) -> Tests:
-        label = self.design.labels[labelling]
-        within = self.design.first == (half == 0)
-        sizes = np.where(within, self.design.sizes, 0).astype(float)
-        n_a, n_b = float(sizes[label].sum()), float(sizes[~label].sum())
-        k, k_a = self._k[half], self._k_a[half, labelling]
-        products_a = self._products_a[half, labelling]
-        products = (products_a, self._products[half] - products_a)
-        rates = (k_a / max(n_a, 1), (k - k_a) / max(n_b, 1)) if self.design.crossed else (k / max(n_a + n_b, 1),) * 2
-        alike = likeness(rates, self._squares[half], products, (sizes[label], sizes[~label]))
-        return _rates(k_a, n_a, k - k_a, n_b, design_effect(alike, sizes[label]), design_effect(alike, sizes[~label]))
+        sides = self._sets[labelling].sides[half]
+        k_a = self._k_a[half, labelling]
+        counts = (k_a, self._k[half] - k_a)
+        if by_set(sides):
+            of_a, of_b = self._shares[labelling, 2 * half], self._shares[labelling, 2 * half + 1]
+            sample = _Sample(
+                (of_a, of_b), (sides[0].n_sets, sides[1].n_sets), (np.ones_like(of_a), np.ones_like(of_b)), inf, 0.0
+            )
+            return _rates(counts, sides, sample)
+        rates = [k / max(side.n, 1) for k, side in zip(counts, sides, strict=True)]
+        within = [
+            self._squares[labelling, i] - 2 * rate * self._products[labelling, i] + rate**2 * side.constant
+            for i, rate, side in zip((2 * half, 2 * half + 1), rates, sides, strict=True)
+        ]
+        variances = [rate * (1 - rate) for rate in rates]
+        alike = likeness(sides, (within[0], within[1]), (variances[0], variances[1]))
+        effects = design_effect(alike[0], sides[0]), design_effect(alike[1], sides[1])
+        sizes = sides[0].n, sides[1].n
+        return _rates(counts, sides, _Sample(counts, sizes, effects, freedom(sides), least_p(sides)))
 
 
-def likeness(
-    rates: tuple[Floats, Floats], squares: Floats, products: tuple[Floats, Floats], sizes: tuple[Floats, Floats]
-) -> Floats:
-    """Correlation of two episodes of one cell (intraclass), per feature of presence, 0 to 1.
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is tested: counts of either side and of how many, how many of them are worth one, with which degrees of
+    freedom that is known, and below what no p-value can be."""
 
-    From the ``rates`` that the episodes of either side are held against, sums over all cells of the squared counts, and
-    by side those of the counts times ``sizes`` (cells): the mean product of residuals over all pairs, by their
-    variance.
-    """
-    between, expected, possible = squares.copy(), np.zeros_like(squares), np.zeros_like(squares)
-    for rate, product, size in zip(rates, products, sizes, strict=True):
-        between += rate**2 * (size**2).sum() - 2 * rate * product
-        expected += size.sum() * rate * (1 - rate)
-        possible += rate * (1 - rate) * (size * (size - 1)).sum()
-    covered = np.divide(between - expected, possible, out=np.zeros_like(between), where=possible > 0)
-    return np.asarray(np.clip(covered, 0.0, 1.0))
+    counts: tuple[Floats, Floats]
+    sizes: tuple[float, float]
+    effects: tuple[Floats, Floats]
+    freedom: float
+    least_p: float
 
 
-def design_effect(alike: Floats, sizes: Floats) -> Floats:
-    """How many episodes are worth one where those of a cell are ``alike`` (Kish 1965)."""
-    return np.asarray(1 + alike * ((sizes**2).sum() / max(sizes.sum(), 1.0) - 1).clip(min=0))
-
-
-def _rates(k_a: Floats, n_a: float, k_b: Floats, n_b: float, deff_a: Floats, deff_b: Floats) -> Tests:
+def _rates(counts: tuple[Floats, Floats], sides: tuple[Side, Side], sample: _Sample) -> Tests:
+    (k_a, k_b), (n_a, n_b), effects = sample.counts, sample.sizes, sample.effects
+    # No episode is worth more than one; but sets of fewer differences than chance has leave less to be unsure of.
+    deff_a, deff_b = (np.maximum(effect, 1.0) for effect in effects)
+    eased = (deff_a * n_b + deff_b * n_a) / np.maximum(effects[0] * n_b + effects[1] * n_a, 1e-9)
+    ease = np.sqrt(eased)
     more_in_a = k_a * n_b > k_b * n_a
     # Rounded towards equal rates: what is left of a count never makes a difference look surer.
     worth_a, of_a = worth(k_a, n_a, deff_a, ~more_in_a)
@@ -139,45 +162,59 @@ def _rates(k_a: Floats, n_a: float, k_b: Floats, n_b: float, deff_a: Floats, def
         (greater, telling & more_in_a, (worth_a, of_a, worth_b, of_b)),
         (less, telling & ~more_in_a, (worth_b, of_b, worth_a, of_a)),
     ):
-        tail[up] = fisher_greater(k[up], n[up], k_other[up], n_other[up])
-    half = Z95 * error
+        exact = fisher_greater(k[up], n[up], k_other[up], n_other[up])
+        # No surer than so few sets allow, however many episodes they have.
+        tail[up] = np.maximum(np.maximum(exact, with_freedom(exact, sample.freedom, ease[up])), sample.least_p)
+    half = interval_width(sample.freedom) * error
     low, high = effect - half, effect + half
-    return Tests(k_a.astype(np.int64), int(n_a), k_b.astype(np.int64), int(n_b), effect, low, high, greater, less)
+    shown_a, shown_b = (count.astype(np.int64) for count in counts)
+    return Tests(shown_a, int(sides[0].n), shown_b, int(sides[1].n), effect, low, high, greater, less)
 
 
 def value_tests(design: Design, values: Floats) -> list[tuple[Tests, Tests]]:
     """The same for one value per episode: Mann–Whitney, with Cliff's delta."""
-    return [(_value_tests(design, values, 0, label), _value_tests(design, values, 1, label)) for label in design.labels]
+    tests = []
+    for i in range(len(design.labels)):
+        sets = find_sets(design, i)
+        tests.append((_value_tests(design, values, 0, i, sets), _value_tests(design, values, 1, i, sets)))
+    return tests
 
 
-def _value_tests(design: Design, values: Floats, half: int, label: Bools) -> Tests:
+def _value_tests(design: Design, values: Floats, half: int, labelling: int, sets: Sets) -> Tests:
     from scipy.stats import rankdata
 
     within = (design.first == (half == 0))[design.cell]
-    cells, cell = np.unique(design.cell[within], return_inverse=True)
-    x, in_a = values[within], label[cells][cell]
+    sides, cell = sets.sides[half], design.cell[within]
+    x, in_a = values[within], design.labels[labelling][cell]
     n_a = int(in_a.sum())
     n_b = len(x) - n_a
     if not n_a or not n_b:
         nothing, sure = np.zeros(1), np.ones(1)
         return Tests(None, n_a, None, n_b, nothing, -sure, sure, sure, sure)
-    sizes = np.bincount(cell).astype(float)
-    ranks = rankdata(x)
-    middle = np.where(in_a, ranks[in_a].mean(), ranks[~in_a].mean()) if design.crossed else ranks.mean()
-    alike = _rank_likeness(ranks - middle, cell)
-    effects = [float(design_effect(alike, sizes[side])) for side in (label[cells], ~label[cells])]
-    shift = mann_whitney(x[in_a], x[~in_a], (effects[0], effects[1]))
-    numbers = (np.array([x]) for x in (shift.delta, shift.low, shift.high, shift.greater, shift.less))
-    return Tests(None, n_a, None, n_b, *numbers)
+    if by_set(sides):
+        weights = 1 / sets.size[cell]
+        shift = mann_whitney(x[in_a], x[~in_a], weights=(weights[in_a], weights[~in_a]))
+    else:
+        ranks, products, variances = rankdata(x), [], []
+        for side in (in_a, ~in_a):
+            residuals = ranks[side] - ranks[side].mean()
+            products.append(_rank_products(residuals, cell[side], design, sets))
+            variances.append(np.array((residuals**2).mean()))
+        alike = likeness(sides, (products[0], products[1]), (variances[0], variances[1]))
+        effects = [max(float(design_effect(own, side)), 1.0) for own, side in zip(alike, sides, strict=True)]
+        shift = mann_whitney(x[in_a], x[~in_a], (effects[0], effects[1]), freedom(sides))
+    numbers = (np.array([value]) for value in (shift.delta, shift.low, shift.high))
+    tails = (np.array([max(p, least_p(sides))]) for p in (shift.greater, shift.less))
+    return Tests(None, n_a, None, n_b, *numbers, *tails)
 
 
-def _rank_likeness(residuals: Floats, cell: Ints) -> Floats:
-    """Correlation of the ranks of two episodes of one cell, 0 to 1, from what they differ by from the middle."""
-    sizes, sums = np.bincount(cell), np.bincount(cell, residuals)
-    pairs, square = float((sizes * (sizes - 1)).sum()), float((residuals**2).sum())
-    if not pairs or not square:
-        return np.zeros(())
-    return np.asarray(np.clip(((sums**2).sum() - square) / (square / len(residuals) * pairs), 0.0, 1.0))
+def _rank_products(residuals: Floats, cell: Ints, design: Design, sets: Sets) -> Floats:
+    """Sum over a side's sets of the products of all pairs of residuals, weighted as in ``Sets``."""
+    sums = np.bincount(cell, residuals, minlength=len(design.first))
+    squares = np.bincount(cell, residuals**2, minlength=len(design.first))
+    # Of two cells that make one set each gives its own square and half of the product of both.
+    both = np.where(sets.joined, sums[design.twin], 0)
+    return np.asarray((sets.residual * sums * (sums + both) - sets.pairs * squares).sum())
 
 
 def cell_counts(cell: Ints, n_cells: int, presence: Any) -> Any:

@@ -22,8 +22,8 @@ from ...store.schemas import EPISODES
 MIN_UNITS: Final = 5
 """On each side of each half. Of five against five no arrangement has p below 0.008: too little for many tests."""
 
-_MANY_UNITS: Final = 10
-_NEARLY_ALL: Final = 0.9
+_A: Final = 1
+_BOTH: Final = 3
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -58,18 +58,18 @@ class Design:
         return np.asarray(self.labels[0][self.cell])
 
     @cached_property
-    def crossed(self) -> bool:
-        """Are nearly all episodes in units that are on both sides, and those many in each half?
-
-        Then what tells the sides apart is not the units, and is not held against their likeness. Otherwise it is: of
-        few units here and few there nobody can say whether they differ by side or each from each.
-        """
-        unit = np.zeros(len(self.first), np.int64)
+    def twin(self) -> Ints:
+        """Of each cell the other one of its unit, on the other side; itself where there is none."""
+        unit = -1 - np.arange(len(self.first))
         unit[self.cell] = self.unit
-        there = self.sizes > 0
-        both = np.isin(unit, _twice(unit[there])) & there
-        least = min(int((both & half).sum()) // 2 for half in (self.first, ~self.first))
-        return least >= _MANY_UNITS and bool(self.sizes[both].sum() >= _NEARLY_ALL * len(self.ids))
+        twin = np.arange(len(unit))
+        pairs = np.flatnonzero(unit[1:] == unit[:-1])
+        twin[pairs], twin[pairs + 1] = pairs + 1, pairs
+        return twin
+
+    def largest(self, side_a: bool) -> int:
+        """Episodes of the largest cell on a side."""
+        return int(self.sizes[self.labels[0] == side_a].max(initial=0))
 
     def n_units(self, side_a: bool) -> int:
         return len(np.unique(self.unit[self.in_a == side_a]))
@@ -90,8 +90,9 @@ def select_sides(
     fold_by: str | None = None,
     seed: int = 0,
     n_shuffles: int = 5,
+    options: tuple[str, str] = ("--a", "--b"),
 ) -> Design:
-    """Fold copies, find units, split them into halves.
+    """Fold copies, find units, split them into halves. ``options`` are what chose the sides, for error messages.
 
     Episodes that share a task or a group, directly or through others, are one unit; with ``fold_by`` those with the
     same value in that column (NULL is nobody's). Copies are always of one unit. Raises UsageError where the sides
@@ -100,7 +101,8 @@ def select_sides(
     both = np.intersect1d(a, b)
     if len(both):
         raise UsageError(
-            f"{len(both)} episodes are in both groups, such as {both[0]}; make --a and --b exclude each other."
+            f"{len(both)} episodes are in both groups, such as {both[0]}; make {options[0]} and {options[1]} exclude "
+            "each other."
         )
     ids = np.union1d(np.asarray(a, np.int64), np.asarray(b, np.int64))
     in_a = np.isin(ids, a)
@@ -115,12 +117,12 @@ def select_sides(
     n_units = int(unit.max(initial=-1)) + 1
     has_a, has_b = (np.bincount(unit[side], minlength=n_units) > 0 for side in (in_a, ~in_a))
     first = _halves(has_a, has_b, rng)
-    _check(first, has_a, has_b, fold_by)
+    for option, has in zip(options, (has_a, has_b), strict=True):
+        _check(option, has, first, fold_by)
     cells, cell = np.unique(unit * 2 + in_a, return_inverse=True)
     order = np.argsort(cell, kind="stable")
     of_cell, truth = cells // 2, cells % 2 == 1
-    alone = ~(has_a & has_b)[of_cell]
-    labels = [truth, *(_shuffled(truth, of_cell, alone, first[of_cell], rng) for _ in range(n_shuffles))]
+    labels = [truth, *(_shuffled(truth, of_cell, has_a + 2 * has_b, first, rng) for _ in range(n_shuffles))]
     return Design(
         ids[order], originals[order], unit[order], cell[order], first[of_cell], np.stack(labels), n_folded,
         np.arange(len(ids)),
@@ -178,28 +180,31 @@ def _halves(has_a: Bools, has_b: Bools, rng: np.random.Generator) -> Bools:
     return first
 
 
-def _check(first: Bools, has_a: Bools, has_b: Bools, fold_by: str | None) -> None:
-    for name, has in (("a", has_a), ("b", has_b)):
-        least = min(int((has & first).sum()), int((has & ~first).sum()))
-        if least < MIN_UNITS:
-            by = "that share no task, group or content" if fold_by is None else f"that differ in {fold_by}"
-            raise InputError(
-                f"Group {name} has {int(has.sum())} independent episodes or sets of episodes ({by}), and it takes "
-                f"{2 * MIN_UNITS} to find a difference in one half and confirm it in the other; widen --{name}, or say "
-                "with --fold-by COLUMN which episodes belong together (--fold-by episode_id: none do)."
-            )
+def _check(option: str, has: Bools, first: Bools, fold_by: str | None) -> None:
+    if not has.any():
+        raise InputError(f"No episode passes {option}; loosen it.")
+    if min(int((has & first).sum()), int((has & ~first).sum())) < MIN_UNITS:
+        by = "that share no task, group or content" if fold_by is None else f"that differ in {fold_by}"
+        raise InputError(
+            f"{option} leaves {int(has.sum())} independent episodes or sets of episodes ({by}), and it takes "
+            f"{2 * MIN_UNITS} to find a difference in one half and confirm it in the other; loosen {option}, or say "
+            "with --fold-by COLUMN which episodes belong together (--fold-by episode_id: none do)."
+        )
 
 
-def _shuffled(truth: Bools, unit: Ints, alone: Bools, first: Bools, rng: np.random.Generator) -> Bools:
-    """New sides for cells: those of units on one side change places within their half, the others turn around."""
-    turned = rng.random(int(unit.max(initial=-1)) + 1) < 0.5
-    labels = truth ^ turned[unit]
+def _shuffled(truth: Bools, unit: Ints, on: Ints, first: Bools, rng: np.random.Generator) -> Bools:
+    """New sides for cells: within each half the units, ``on`` side a (1), b (2) or both (3), change places.
+
+    What then lies on both sides is turned at random; where it has one cell only, every second goes to a. So no
+    difference between units is left to the sides, whether they had the same tasks, others, or some of both.
+    """
+    dealt = on.copy()
     for half in (first, ~first):
-        movable = np.flatnonzero(alone & half)
-        labels[movable] = rng.permutation(truth[movable])
+        dealt[half] = rng.permutation(on[half])
+    dealt, single = dealt[unit], on[unit] != _BOTH
+    turned = rng.random(len(on)) < 0.5
+    labels = np.where(dealt == _BOTH, truth ^ turned[unit], dealt == _A)
+    for half in (first[unit], ~first[unit]):
+        either = rng.permutation(np.flatnonzero((dealt == _BOTH) & single & half))
+        labels[either] = (np.arange(len(either)) + rng.integers(2)) % 2 == 0
     return labels
-
-
-def _twice(values: Ints) -> Ints:
-    distinct, n = np.unique(values, return_counts=True)
-    return distinct[n > 1]

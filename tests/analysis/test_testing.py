@@ -7,11 +7,14 @@ import pytest
 from investigate.analysis.testing import (
     benjamini_hochberg,
     cliffs_delta,
+    detectable_share,
     fisher,
     fisher_greater,
     holm,
+    interval_width,
     log_odds,
     mann_whitney,
+    with_freedom,
     worth,
 )
 from scipy import stats
@@ -117,3 +120,32 @@ def test_an_empty_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="both samples"):
         mann_whitney([], [1])
     assert mann_whitney([1, 1], [1, 1]).p == 1
+
+
+def test_a_weight_of_two_is_a_value_seen_twice() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, 9, 30), rng.integers(1, 10, 40)
+    twice = mann_whitney(np.repeat(a, 2), b)
+    weighted = mann_whitney(a, b, weights=(np.full(30, 2.0), np.ones(40)))
+    assert weighted.greater == pytest.approx(twice.greater)
+    assert (weighted.delta, weighted.low) == pytest.approx((twice.delta, twice.low))
+
+
+def test_an_estimated_variance_has_the_tails_of_student() -> None:
+    p = stats.norm.sf([0.0, 1.0, 3.0])
+    assert with_freedom(p, 5) == pytest.approx(stats.t.sf([0.0, 1.0, 3.0], 5))
+    assert with_freedom(p, 5, 2.0) == pytest.approx(stats.t.sf([0.0, 2.0, 6.0], 5))
+    assert with_freedom(p, np.inf).tolist() == p.tolist()
+    assert (interval_width(4), interval_width(np.inf)) == pytest.approx((2.776, 1.96), abs=1e-3)
+    assert mann_whitney([1, 2, 3, 4], [3, 4, 5, 6], freedom=4).p > mann_whitney([1, 2, 3, 4], [3, 4, 5, 6]).p
+
+
+def test_the_detectable_share_is_found_four_times_in_five() -> None:
+    for n, other in ((50, 500), (400, 30)):
+        share = detectable_share(n, other, 0.001)
+        assert share is not None
+        k = np.arange(n + 1)
+        found = fisher_greater(k, n, 0, other) <= 0.001
+        assert float(stats.binom.pmf(k, n, share)[found].sum()) == pytest.approx(0.8)
+    assert detectable_share(3, 3, 0.01) is None
+    assert (detectable_share(50, 500, 0.001, freedom=6) or 1) > (detectable_share(50, 500, 0.001) or 1)

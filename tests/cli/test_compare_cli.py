@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
+from investigate.analysis.text.compare import Comparison, Shuffle
+from investigate.analysis.text.features import Coverage
+from investigate.analysis.text.likeness import Power
 from investigate.cli import compare, discover
+from investigate.cli.comparison_sentences import nothing_found, sentences
 from investigate.store.errors import InputError, UsageError
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
@@ -57,6 +62,10 @@ def test_rows_are_printed_and_stored(folder: Path) -> None:
     assert head.split("\t")[:4] == ["kind", "name", "a", "b"]
     assert any("otters" in line and "40/40\t0/40" in line and "\tyes\t" in line for line in lines)
     assert "a: 80 episodes in 80 independent" in result.stderr
+    assert "Counts, effect and q are of the half in which a difference was found" in result.stderr
+    assert "Cliff’s delta" in result.stderr
+    assert "is worth" not in result.stderr
+    assert "Shuffled labels confirm" not in result.stderr
     assert "shuffled over units, found / confirmed: 0 / 0, 0 / 0" in result.stderr
     with open_reader(open_workspace(folder)) as reader:
         stored = reader.rows("SELECT * FROM differences WHERE run_id = 'compare-1'")
@@ -100,12 +109,57 @@ def test_discover_tells_what_rose(folder: Path) -> None:
     assert (total["n_a"], total["n_b"], total["run_id"]) == (80, 80, "discover-2")
 
 
+def test_where_narrows_both_sides_of_discover(folder: Path) -> None:
+    asked = ("discover", "--reference", "training_step = 0", "--encoder", "none", "--json")
+    (*_, total) = map(json.loads, run(folder, *asked, "--where", "episode_id % 2 = 0").stdout.splitlines())
+    assert (total["n_a"], total["n_b"]) == (40, 40)
+    (*_, total) = map(json.loads, run(folder, *asked, "--later", "episode_id > 120").stdout.splitlines())
+    assert (total["n_a"], total["n_b"]) == (40, 80)
+    both = ("--later", "episode_id > 100", "--where", "episode_id BETWEEN 41 AND 140")
+    (*_, total) = map(json.loads, run(folder, *asked, *both).stdout.splitlines())
+    assert (total["n_a"], total["n_b"]) == (40, 40)
+
+
+def test_discover_names_the_options_it_has(folder: Path) -> None:
+    with pytest.raises(InputError, match="No episode passes --reference; loosen it"):
+        run(folder, "discover", "--reference", "1 = 0", "--encoder", "none")
+    with pytest.raises(InputError, match=r"No episode passes --later \(all others\)"):
+        run(folder, "discover", "--reference", "true", "--encoder", "none")
+    with pytest.raises(InputError, match="--later leaves 4 independent"):
+        run(folder, "discover", "--reference", "training_step = 0", "--later", "episode_id > 156", "--encoder", "none")
+    with pytest.raises(UsageError, match="make --later and --reference exclude each other"):
+        run(folder, "discover", "--reference", "episode_id < 90", "--later", "episode_id > 80", "--encoder", "none")
+    with pytest.raises(InputError, match="No episode passes --reference with --where"):
+        run(folder, "discover", "--reference", "training_step = 0", "--where", "episode_id > 90", "--encoder", "none")
+
+
+def test_sentences_say_what_sets_are_worth_and_what_shuffles_confirm() -> None:
+    power = Power((1.7, 9.1), (61, 141), False, 0.3, None)
+    clusters = Coverage("cluster-1", 0.98, 0.5, used=True)
+    shuffles = [Shuffle(9, 4), Shuffle(0, 0)]
+    found = Comparison([], 124, 730, 24, 62, 0, {"term": 900}, 0, 0, shuffles, power, clusters)
+    said = " ".join(sentences(found, ("a", "b"), None))
+    assert "a: 124 episodes in 24 independent sets of episodes that share a task, group or content (the largest" in said
+    assert "a is worth 1.7 independent ones in one half, b 9.1. With less than 5, little could be found" in said
+    large = " ".join(sentences(replace(found, power=replace(power, by_set=True)), ("a", "b"), None))
+    assert "A few sets hold most of a side, so each counts once, for its share of episodes; --fold-by COLUMN" in large
+    assert "little could be found" not in large
+    assert "Clusters are those of cluster-1, which knows 98.0 % of a and 50.0 % of b." in said
+    assert "Shuffled labels confirm 2 on average: about so many of the 0 would be confirmed by chance" in said
+    assert "if they are all alike, hardly anything would have been" in nothing_found(found, ("a", "b"))
+    none = replace(found, power=replace(power, detectable=None), clusters=replace(clusters, used=False))
+    assert "No difference between a and b could have been found" in nothing_found(none, ("a", "b"))
+    assert "Clusters are left out: cluster-1 knows" in " ".join(sentences(none, ("a", "b"), None))
+
+
 def test_two_alike_groups_and_two_tiny_ones_give_a_sentence(folder: Path) -> None:
     alike = ("--a", "training_step = 0 AND episode_id % 2 = 0", "--b", "training_step = 0 AND episode_id % 2 = 1")
     result = run(folder, "compare", *alike)
     assert result.stdout == ""
-    assert "No difference found between a and b." in result.stderr
-    with pytest.raises(InputError, match="Group a has 3 independent"):
+    assert "No difference found between a and b. Something that one of them never has" in result.stderr
+    assert re.search(r"would have been found, in 80 % of cases, from \d\d\.\d % of the episodes", result.stderr)
+    assert "Cliff" not in result.stderr
+    with pytest.raises(InputError, match="--a leaves 3 independent"):
         run(folder, "compare", "--a", "episode_id < 4", "--b", "episode_id > 4")
     with pytest.raises(UsageError, match="in both groups"):
         run(folder, "compare", "--a", "true", "--b", "training_step = 0")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from investigate.analysis.text.compare import Comparison, compare_groups, flags_of, pool_of
 from investigate.analysis.text.differences import as_table
-from investigate.analysis.text.features import Flags
+from investigate.analysis.text.features import Coverage, Flags
 from investigate.analysis.text.sides import select_sides
 from investigate.store.errors import InputError, NotFoundError, UsageError
 from investigate.store.reader import Reader, open_reader
@@ -192,10 +192,109 @@ def test_what_is_known_in_one_half_only_is_not_confirmed(null: Reader) -> None:
     assert again.low < 0 < again.high
 
 
+def mixed(path: Path) -> tuple[Workspace, list[int], list[int]]:
+    """Thirty desert tasks on both sides, two episodes each, and sixty other tasks on side b alone."""
+    plain, a, b, fields = texts(240, 12), [], [], []
+    for i in range(240):
+        (a if i < 60 else b).append(i + 1)
+        fields.append({"task_id": str(i % 60 // 2) if i < 120 else str(100 + i // 2)})
+    spoken = [f"{text} dry desert" if i < 120 else text for i, text in enumerate(plain)]
+    return build(path, [said(text, **field) for text, field in zip(spoken, fields, strict=True)]), a, b
+
+
+def test_shuffled_sides_differ_in_nothing_though_only_some_tasks_are_on_both(tmp_path: Path) -> None:
+    """All of a are desert tasks, and a third of b: a difference of the true sides, and of no shuffled ones."""
+    workspace, a, b = mixed(tmp_path / "w")
+    found = compare(workspace, a, b)
+    assert of_kind(found, "term")["dry desert"]
+    assert all((shuffle.found, shuffle.confirmed) == (0, 0) for shuffle in found.shuffles)
+    p = []
+    with open_reader(workspace) as reader:
+        for seed in range(10):
+            design = select_sides(reader, a, b, seed=seed, n_shuffles=20)
+            desert = flags_of([np.flatnonzero(design.ids <= 120)], len(design.ids))
+            (truth, _), *shuffled = pool_of(Flags("term", ["desert"], design, desert)).tests
+            assert truth.p < 1e-4
+            p += [float(test.p[0]) for tests in shuffled for test in tests]
+            for label in design.labels[1:]:
+                # In each half both sides have units, of the deserts and of the others.
+                for half in (design.first, ~design.first):
+                    for side in (label, ~label):
+                        assert {True, False} == set((design.ids[(half & side)[design.cell]] <= 120).tolist())
+    assert np.mean(np.array(p) <= 0.05) <= 0.07
+    assert np.mean(np.array(p) <= 0.001) <= 0.01
+
+
+def test_tasks_on_both_sides_stay_there_when_shuffled_and_others_alone(null: Reader) -> None:
+    crossed = select_sides(null, range(1, 401, 2), range(2, 401, 2))
+    lone = select_sides(null, range(1, 201), range(201, 401))
+    for label in crossed.labels[1:]:
+        assert (label[crossed.twin] != label).all()
+        assert (label != crossed.labels[0]).any()
+    for label in lone.labels[1:]:
+        assert (lone.twin == np.arange(len(label))).all()
+        for half in (lone.first, ~lone.first):
+            assert label[half].sum() == lone.labels[0][half].sum()
+
+
+def test_what_tells_few_large_tasks_apart_from_others_is_found(tmp_path: Path) -> None:
+    """One task holds most of a: all of a's say something, all of b's something else."""
+    sizes = [60, *[2] * 30, *[8] * 30]
+    tasks = np.repeat(np.arange(61), sizes)
+    plain = texts(len(tasks), 13)
+    spoken = [f"{text} {'red salmon' if task < 31 else 'grey heron'}" for text, task in zip(plain, tasks, strict=True)]
+    episodes = [said(text, task_id=str(task)) for text, task in zip(spoken, tasks, strict=True)]
+    n_a = int((tasks < 31).sum())
+    found = compare(build(tmp_path / "w", episodes), range(1, n_a + 1), range(n_a + 1, len(tasks) + 1))
+    assert {"red salmon": True, "grey heron": True}.items() <= of_kind(found, "term").items()
+    assert found.power.largest == (60, 8)
+    assert 1 < found.power.worth[0] < 3
+    assert all(shuffle.confirmed == 0 for shuffle in found.shuffles)
+
+
+def test_a_null_says_what_it_could_have_seen(null: Reader) -> None:
+    few = compare_groups(null, range(1, 45), range(45, 89)).power
+    many = compare_groups(null, range(1, 201), range(201, 401)).power
+    assert few.detectable_alike is None
+    assert many.detectable is not None
+    assert many.detectable_alike is not None
+    assert 0.1 < many.detectable < many.detectable_alike < 1
+    assert few.detectable is None or few.detectable > many.detectable
+
+
+def commit_clusters(workspace: Workspace, rows: Sequence[tuple[int, int]], label: str = "odd ones") -> None:
+    """A cluster run of (cluster, episode)."""
+    members = pa.table({"cluster_id": [c for c, _ in rows], "episode_id": [i for _, i in rows]})
+    for name in CLUSTER_MEMBERS.names[1:]:
+        if name not in members.column_names:
+            members = members.append_column(name, pa.nulls(len(rows), CLUSTER_MEMBERS.field(name).type))
+    cluster = {"cluster_id": [1], "size": [50], "share": [0.25], "label": [label], "terms": [["odd"]]}
+    clusters = pa.table({**cluster, "representatives": [[102]], "stability": [1.0]})
+    with open_writer(workspace) as writer:
+        listed = members.select(CLUSTER_MEMBERS.names[1:])
+        writer.commit_run("cluster", {}, {"clusters": clusters.select(CLUSTERS.names[1:]), "cluster_members": listed})
+
+
+def test_the_cluster_run_that_knows_both_sides_is_taken(tmp_path: Path) -> None:
+    workspace = build(tmp_path / "w", [said(text) for text in texts(200, 11)])
+    assert compare(workspace, range(1, 101), range(101, 201)).clusters is None
+    commit_clusters(workspace, [(1, i) for i in range(1, 81)])
+    found = compare(workspace, range(1, 101), range(101, 201))
+    assert found.clusters == Coverage("cluster-1", 0.8, 0.0, used=False)
+    assert "cluster" not in found.tried
+    commit_clusters(workspace, [(i % 2, i) for i in range(1, 191)])
+    commit_clusters(workspace, [(1, i) for i in range(1, 131)])
+    found = compare(workspace, range(1, 101), range(101, 201))
+    assert found.clusters == Coverage("cluster-2", 1.0, 0.9, used=True)
+    assert found.tried["cluster"] == 2
+    named = compare(workspace, range(1, 101), range(101, 201), cluster_run="cluster-3")
+    assert named.clusters == Coverage("cluster-3", 1.0, 0.3, used=True)
+
+
 def test_too_little_is_a_sentence(null: Reader) -> None:
-    with pytest.raises(InputError, match=r"Group a has 3 independent.*takes 10"):
+    with pytest.raises(InputError, match=r"--a leaves 3 independent.*takes 10"):
         compare_groups(null, range(1, 13), range(13, 401))
-    with pytest.raises(InputError, match="Group b has 0"):
+    with pytest.raises(InputError, match="No episode passes --b; loosen it"):
         compare_groups(null, range(1, 101), [])
     with pytest.raises(UsageError, match="2 episodes are in both groups, such as 99"):
         compare_groups(null, range(1, 101), range(99, 201))
@@ -223,15 +322,7 @@ def acting(i: int, late: bool) -> Episode:
 def test_tools_scripts_stop_reasons_lengths_and_clusters(tmp_path: Path) -> None:
     workspace = build(tmp_path / "w", [acting(i, i >= 100) for i in range(200)])
     rows = [(i % 2 if i >= 100 else -1, i + 1) for i in range(200)]
-    members = pa.table({"cluster_id": [c for c, _ in rows], "episode_id": [i for _, i in rows]})
-    for name in CLUSTER_MEMBERS.names[1:]:
-        if name not in members.column_names:
-            members = members.append_column(name, pa.nulls(200, CLUSTER_MEMBERS.field(name).type))
-    cluster = {"cluster_id": [1], "size": [50], "share": [0.25], "label": ["odd ones"], "terms": [["odd"]]}
-    clusters = pa.table({**cluster, "representatives": [[102]], "stability": [1.0]})
-    with open_writer(workspace) as writer:
-        listed = members.select(CLUSTER_MEMBERS.names[1:])
-        writer.commit_run("cluster", {}, {"clusters": clusters.select(CLUSTERS.names[1:]), "cluster_members": listed})
+    commit_clusters(workspace, rows)
     found = compare(workspace, range(101, 201), range(1, 101))
     assert of_kind(found, "tool_call") == {"shell": True}
     assert of_kind(found, "tool_failure") == {"shell": True}

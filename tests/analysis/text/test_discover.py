@@ -66,11 +66,30 @@ def test_a_new_topic_is_found_by_words_and_by_meaning(tmp_path: Path, encoder: E
         0,
     )
     assert {i % 4 for i in topic.exemplars} == {1}
+    assert topic.place == f"{topic.exemplars[0]}@0.0"
+    assert all(row.place is None for row in found.differences if row.kind != "new")
     novelty = next(row for row in found.differences if row.kind == "novelty")
     assert novelty.confirmed
     assert {i % 4 for i in novelty.exemplars} == {1}
     assert words["badger"].theme == topic.theme
     assert all(row.effect > 0 for row in found.differences)
+
+
+def test_what_is_new_is_shown_not_the_beginning_of_what_it_stands_in(tmp_path: Path, encoder: Encoder) -> None:
+    """A long passage of the usual, the new sentence near its end."""
+    rng = np.random.default_rng(0)
+
+    def passage(middle: str) -> str:
+        return f"{' '.join(f'{topic.capitalize()} as ever.' for topic in USUAL)} {middle.capitalize()}. That is all."
+
+    later = [passage(text) for text in texts(160, 0)]
+    for i in range(0, 160, 4):
+        later[i] = passage(f"{' '.join(rng.permutation(NEW.split()))} {' '.join(rng.permutation(NEW.split()))}")
+    found = discover(tmp_path / "w", later, [passage(text) for text in texts(200, 1)], encoder)
+    topic = next(row for row in found.differences if row.kind == "new" and row.confirmed)
+    assert set(topic.name.lower().strip(".").split()) == set(NEW.split())
+    assert topic.place == f"{topic.exemplars[0]}@0.0"
+    assert topic.exemplars[0] % 4 == 1
 
 
 def test_what_only_the_reference_has_is_not_new(tmp_path: Path, encoder: Encoder) -> None:
@@ -101,5 +120,5 @@ def test_without_an_encoder_there_are_words(tmp_path: Path) -> None:
 
 
 def test_too_little_to_learn_from(tmp_path: Path, encoder: Encoder) -> None:
-    with pytest.raises(InputError, match="Group b has 4 independent"):
+    with pytest.raises(InputError, match="--reference leaves 4 independent"):
         discover(tmp_path / "w", texts(40, 1), texts(4, 2), encoder)
