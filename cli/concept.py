@@ -44,6 +44,7 @@ def train(
     from ..store.reader import open_reader
     from ..store.workspace import open_workspace
     from .encoding import ready_encoder
+    from .output import say
     from .selection import piped_rows
 
     opened = open_workspace(workspace)
@@ -59,6 +60,7 @@ def train(
     concept = train_concept(name, examples, background, chosen, seed)
     save_concept(opened, concept)
     _print([concept], as_json)
+    say(verdict(concept))
 
 
 @app.command("list")
@@ -71,8 +73,25 @@ def list_all(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> 
     opened = open_workspace(workspace)
     concepts = [load_concept(opened, name) for name in list_concepts(opened)]
     _print(concepts, as_json)
+    if weak := [concept.name for concept in concepts if not concept.report.tells]:
+        say(f"No better than permuted labels: {', '.join(weak)}.")
     if not concepts:
         say("There is no concept; train one with `investigate concept train NAME --positive … --negative …`.")
+
+
+def verdict(concept: Concept) -> str:
+    """What its report comes to, and what to do next."""
+    from ..analysis.text.concept import N_SHUFFLES
+
+    name, report = concept.name, concept.report
+    found = f"AUROC {report.auroc:.2f} [{report.auroc_low:.2f}, {report.auroc_high:.2f}] on examples left out"
+    by_chance = f"the best of {N_SHUFFLES} with permuted labels {report.shuffled_max:.2f}"
+    if report.tells:
+        return f"{name} is better than chance: {found}, {by_chance}. Next: `investigate search --concept {name}`."
+    return (
+        f"{name} is no better than permuted labels: {found}, {by_chance}. Add examples, of more episodes: "
+        f"`investigate search --concept {name} --json` finds more to label for `concept train {name} --from -`."
+    )
 
 
 def _background(reader: Any, n: int, seed: int) -> list[str]:
@@ -97,7 +116,10 @@ def _print(concepts: list[Concept], as_json: bool) -> None:
 
     from .output import print_json, print_table
 
-    rows = [{"name": concept.name, "encoder": concept.encoder, **asdict(concept.report)} for concept in concepts]
+    rows = [
+        {"name": concept.name, "encoder": concept.encoder, **asdict(concept.report), "tells": concept.report.tells}
+        for concept in concepts
+    ]
     if as_json:
         print_json(rows)
         return
@@ -115,4 +137,4 @@ def _print(concepts: list[Concept], as_json: bool) -> None:
         for row in rows
     ]
     if cells:
-        print_table(shown, cells, right=shown[2:5])
+        print_table(shown, cells, right=shown[2:6], drop=("encoder", "negative", "positive"))

@@ -38,6 +38,7 @@ def as_row(hit: Hit, n_context: int | None = None) -> dict[str, Any]:
         "snippet": hit.snippet,
         "duplicates": hit.duplicates,
         "near_duplicates": hit.near_duplicates,
+        "duplicates_at_least": hit.at_least,
         "random": False,
         **hit.more,
     }
@@ -46,12 +47,12 @@ def as_row(hit: Hit, n_context: int | None = None) -> dict[str, Any]:
     return row
 
 
-def as_lines(hit: Hit, n_context: int | None = None, width: int | None = None) -> Styled:
+def as_lines(hit: Hit, n_context: int | None = None, width: int | None = None, *, scored: bool = True) -> Styled:
     """The place of a hit and what is known of it, then its passage. ``width`` is that of the screen; None wraps
-    nothing."""
+    nothing. Scores that are all the same are left out: then it is not ``scored``."""
     span = hit.span
     place = f"{span.episode_id}@{span.message_index}.{span.part_index}"
-    facts = [f"{hit.role} · {hit.kind}", f"[{span.start}, {span.end})", *_facts(hit)]
+    facts = [f"{hit.role} · {hit.kind}", f"[{span.start}, {span.end})", *_facts(hit, scored)]
     before, after = hit.around(n_context) if n_context is not None else ("", "")
     passage = [(before, "dim"), (hit.snippet, ""), (after, "dim")]
     return [
@@ -67,20 +68,23 @@ def screen_width() -> int | None:
     return max(_NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
-def _facts(hit: Hit) -> Iterator[str]:
+def _facts(hit: Hit, scored: bool) -> Iterator[str]:
     if "random" in hit.more:
         yield "random"
         return
-    yield f"{hit.score:.3f}"
+    if scored:
+        # A hybrid score of 0: none of the words, and a meaning no closer than that of the average part.
+        yield f"{hit.score:.3f}" + (", no closer than any part" if "keyword_rank" in hit.more and not hit.score else "")
     if reranked := hit.more.get("rerank"):
         yield f"rank {hit.rank}, was {reranked['rank_before']}"
     if "first_seen_step" in hit.more:
         step = hit.more["first_seen_step"]
         yield "no step" if step is None else f"first at step {step} ({hit.more['first_seen_episode_id']})"
     if hit.duplicates:
-        yield f"+{hit.duplicates} identical"
+        yield f"+{'≥' * hit.at_least}{hit.duplicates:,} identical"
     if hit.near_duplicates:
-        yield f"+{hit.near_duplicates} alike"
+        # Only of the matches that were read, however many more there are.
+        yield f"+≥{hit.near_duplicates:,} alike"
 
 
 def _wrapped(pieces: Styled, width: int | None, indent: str, *, keep_spaces: bool = False) -> Styled:

@@ -6,6 +6,7 @@ import what is heavy inside their bodies, so that ``--help`` is instant.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -37,6 +38,9 @@ from . import (
     steer,
     trend,
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a quota, a file: no fault of the program."""
 
 app = typer.Typer(
     name="investigate",
@@ -90,6 +94,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status = _status()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InvestigateError as error:
         _say(f"Error: {error}")
         sys.exit(error.exit_code)
@@ -102,11 +108,20 @@ def main() -> None:
         # Python would complain once more when it flushes stdout at exit.
         sys.stdout = None
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        sys.stdout = None
+        what = error.filename or "What this command writes to"
+        _say(f"Error: {what} is full ({os.strerror(error.errno)}); make room and run the same command again.")
+        sys.exit(1)
     except Exception as error:
         show = getattr(error, "show", None)
         if show is None:
             raise
         show()
+        if getattr(error, "option_name", None):
+            _say("What begins with a hyphen and is no option comes after --, as in `investigate search -- -word`.")
         sys.exit(getattr(error, "exit_code", 2))
     if status == 130:
         _say("Interrupted; what was finished is stored. Run the same command again to go on.")

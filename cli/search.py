@@ -9,40 +9,58 @@ import typer
 from .options import EncoderOption, InOption, JsonOption, RoleOption, SeedOption, WhereOption, WorkspaceOption
 
 if TYPE_CHECKING:
+    from ..analysis.text.concept import Concept
     from ..analysis.text.encode import Encoder
-    from ..analysis.text.find import Hit, Question
+    from ..analysis.text.find import Answer, Hit, Question
     from ..analysis.text.index import Filters
     from ..store.reader import Reader
 
 _QUERY = 'Words, "phrases in quotes", -excluded; or a pattern. One that begins with a hyphen comes after --.'
-_LIKE = typer.Option(
-    "--like", metavar="PLACE", help="In place of QUERY: what resembles EPISODE or EPISODE@message.part."
-)
-_CONCEPT = typer.Option("--concept", metavar="NAME", help="In place of QUERY: what shows a concept (`concept train`).")
-_RERANK = typer.Option("--rerank", metavar="ENCODER", help="Score the best hits again with this encoder.")
-_FIRST_SEEN = typer.Option("--first-seen", help="Order hits by the earliest training step that has their text.")
-_FOLD = typer.Option("--fold/--no-fold", help="Count (near-)duplicates among the best 1,000 as one.")
-_CONTEXT = typer.Option("--context", metavar="N", min=0, help="Show N characters of the part on either side.")
-_RANDOM = typer.Option("--random", metavar="K", min=0, help="And K random parts of what is searched: a base rate.")
+_FOLD = "Show (near-)duplicates as one hit, and count them."
+_LIKE = "In place of QUERY: what resembles EPISODE, EPISODE@message.part or [start, end) of it."
+_FIRST_SEEN = "Order hits by the earliest training step that has their text."
+
+QueryArgument = Annotated[str | None, typer.Argument(metavar="QUERY", help=_QUERY)]
+ModeOption = Annotated[str, typer.Option("--mode", "-m", help="hybrid, keyword, semantic or regex.")]
+HitsOption = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most this many hits.")]
+LikeOption = Annotated[str | None, typer.Option("--like", metavar="PLACE", help=_LIKE)]
+ConceptOption = Annotated[
+    str | None,
+    typer.Option("--concept", metavar="NAME", help="In place of QUERY: what shows a concept (`concept train`)."),
+]
+RerankOption = Annotated[
+    str | None, typer.Option("--rerank", metavar="ENCODER", help="Score the best hits again with this encoder.")
+]
+RerankTopOption = Annotated[int, typer.Option("--rerank-top", metavar="N", min=1, help="So many of them.")]
+FirstSeenOption = Annotated[bool, typer.Option("--first-seen", help=_FIRST_SEEN)]
+FoldOption = Annotated[bool, typer.Option("--fold/--no-fold", help=_FOLD)]
+ContextOption = Annotated[
+    int | None, typer.Option("--context", metavar="N", min=0, help="Show N characters of the part on either side.")
+]
+RandomOption = Annotated[
+    int, typer.Option("--random", metavar="K", min=0, help="And K random parts of what is searched: a base rate.")
+]
+_REGEX_CONTEXT = 100
+"""A pattern's match is its span, often a single word: what stands around it is shown beside it."""
 
 
 def command(
-    query: Annotated[str | None, typer.Argument(metavar="QUERY", help=_QUERY)] = None,
+    query: QueryArgument = None,
     workspace: WorkspaceOption = None,
-    mode: Annotated[str, typer.Option("--mode", "-m", help="hybrid, keyword, semantic or regex.")] = "hybrid",
+    mode: ModeOption = "hybrid",
     kinds: InOption = None,
     roles: RoleOption = None,
     where: WhereOption = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most this many hits.")] = 10,
-    like: Annotated[str | None, _LIKE] = None,
-    concept: Annotated[str | None, _CONCEPT] = None,
+    limit: HitsOption = 10,
+    like: LikeOption = None,
+    concept: ConceptOption = None,
     encoder: EncoderOption = None,
-    rerank: Annotated[str | None, _RERANK] = None,
-    rerank_top: Annotated[int, typer.Option("--rerank-top", metavar="N", min=1, help="So many of them.")] = 50,
-    first_seen: Annotated[bool, _FIRST_SEEN] = False,
-    fold: Annotated[bool, _FOLD] = True,
-    context: Annotated[int | None, _CONTEXT] = None,
-    random: Annotated[int, _RANDOM] = 0,
+    rerank: RerankOption = None,
+    rerank_top: RerankTopOption = 50,
+    first_seen: FirstSeenOption = False,
+    fold: FoldOption = True,
+    context: ContextOption = None,
+    random: RandomOption = 0,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,51 +68,107 @@ def command(
 
     `search -- "-foo bar"` searches for bar without foo. Messages around a hit: `investigate show EPISODE`.
     """
-    from ..analysis.text.concept import concept_encoder, load_concept
+    from ..analysis.text.concept import load_concept
     from ..analysis.text.encode import load_encoder
-    from ..analysis.text.find import Question, find
-    from ..analysis.text.index import Filters
-    from ..analysis.text.like import resemble
-    from ..analysis.text.sample import random_parts
     from ..store.reader import open_reader
-    from ..store.types import KINDS, ROLES, without_surrogates
     from ..store.workspace import open_workspace
     from .encoding import update_index
+    from .totals import tell_concept, tell_totals
+
+    _check(query, like, concept, mode, rerank)
+    opened = open_workspace(workspace)
+    learned = load_concept(opened, concept) if concept is not None else None
+    with open_reader(opened) as reader:
+        filters = _filters(reader, where, kinds, roles)
+        if filters is None:
+            return
+        better = load_encoder(rerank) if rerank else None
+        update_index(reader)
+        depth = max(limit, rerank_top) if better else limit
+        mode, question = _question(
+            reader, query, like, learned, encoder, mode, filters, depth, first_seen and not better
+        )
+        found = _answer(reader, mode, question, fold, learned, better, rerank_top)
+        hits = found.hits[:limit]
+        tell_totals(reader, mode, question, found, hits)
+        if learned:
+            tell_concept(learned)
+        if first_seen:
+            hits = _by_first_seen(reader, hits, question)
+        drawn = _random_parts(reader, filters, random, seed) if random else []
+    if mode == "regex" and context is None:
+        context = _REGEX_CONTEXT
+    _print([*hits, *drawn], context, as_json, scored=mode != "regex")
+
+
+def _filters(reader: Reader, where: str | None, kinds: str | None, roles: str | None) -> Filters | None:
+    """What is searched; None where there is no episode at all, which is said."""
+    from ..analysis.text.index import Filters
+    from ..store.types import KINDS, ROLES
     from .output import say
     from .selection import choices
 
-    _check(query, like, concept, mode, rerank)
-    chosen_kinds, chosen_roles = choices(kinds, KINDS, "--in"), choices(roles, ROLES, "--role")
-    opened = open_workspace(workspace)
-    learned = load_concept(opened, concept) if concept is not None else None
+    chosen = choices(kinds, KINDS, "--in"), choices(roles, ROLES, "--role")
+    if not reader.select_ids(limit=1):
+        say("There is no episode yet: `investigate ingest PATH…` adds some.")
+        return None
+    filters = Filters(None if where is None else reader.select_ids(where), *chosen)
+    if filters.episode_ids == []:
+        say("No episode passes --where.")
+    return filters
+
+
+def _question(
+    reader: Reader,
+    query: str | None,
+    like: str | None,
+    learned: Concept | None,
+    encoder: str | None,
+    mode: str,
+    filters: Filters,
+    limit: int,
+    earliest: bool,
+) -> tuple[str, Question]:
+    """What is asked, and of which mode: without an encoder words answer; a concept is one of meaning."""
+    from ..analysis.text.concept import concept_encoder, example_texts
+    from ..analysis.text.find import Question, get_mode
+    from ..analysis.text.like import resemble
+    from ..store.types import without_surrogates
+
     mode = "semantic" if learned else mode
-    with open_reader(opened) as reader:
-        if not reader.select_ids(limit=1):
-            say("There is no episode yet: `investigate ingest PATH…` adds some.")
-            return
-        filters = Filters(reader.select_ids(where) if where else None, chosen_kinds, chosen_roles)
-        if filters.episode_ids == []:
-            say("No episode passes --where.")
-        better = load_encoder(rerank) if rerank else None
-        update_index(reader)
-        example = resemble(reader, like, filters) if like else None
-        chosen = _encoder(reader, encoder, mode)
-        if learned and chosen:
-            chosen = concept_encoder(learned, chosen)
-        depth = max(limit, rerank_top) if better else limit
-        question = Question(without_surrogates(query or "")[0], filters, depth, chosen, example)
-        hits = find(reader, mode, question, fold=fold)
-        if better:
-            hits = _reranked(reader, mode, question, hits, better, rerank_top)
-        hits = hits[:limit]
-        if first_seen:
-            hits = _by_first_seen(reader, hits, filters)
-        drawn = random_parts(reader, filters, random, seed) if random else []
-        if random:
-            _tell_selection(reader, filters, drawn, seed)
-    if not hits:
-        say("Nothing matches.")
-    _print([*hits, *drawn], context, as_json)
+    example = resemble(reader, like, filters) if like is not None else None
+    chosen = _encoder(reader, encoder, mode)
+    mode = "keyword" if mode == "hybrid" and chosen is None else mode
+    examples: tuple[str, ...] = ()
+    if learned and chosen:
+        chosen, examples = concept_encoder(learned, chosen), example_texts(reader, learned)
+    # What resembles an example ends nowhere, so it has no first one.
+    earliest = earliest and example is None and get_mode(mode).count is not None
+    text = without_surrogates(query or "")[0]
+    return mode, Question(text, filters, limit, chosen, example, examples, earliest)
+
+
+def _answer(
+    reader: Reader,
+    mode: str,
+    question: Question,
+    fold: bool,
+    learned: Concept | None,
+    better: Encoder | None,
+    top: int,
+) -> Answer:
+    from dataclasses import replace
+
+    from ..analysis.text.find import answer
+    from ..analysis.text.rerank import rerank
+
+    found = answer(reader, mode, question, fold=fold)
+    hits = found.hits
+    if learned:
+        hits = [replace(hit, score=hit.score + learned.bias) for hit in hits]
+    if better:
+        hits = [*rerank(reader, mode, question, hits[:top], better), *hits[top:]]
+    return replace(found, hits=hits)
 
 
 def _check(query: str | None, like: str | None, concept: str | None, mode: str, rerank: str | None) -> None:
@@ -152,41 +226,44 @@ def _encoder(reader: Reader, name: str | None, mode: str) -> Encoder | None:
     return None
 
 
-def _reranked(reader: Reader, mode: str, question: Question, hits: list[Hit], better: Encoder, top: int) -> list[Hit]:
-    from ..analysis.text.rerank import rerank
-
-    return [*rerank(reader, mode, question, hits[:top], better), *hits[top:]]
-
-
-def _by_first_seen(reader: Reader, hits: list[Hit], filters: Filters) -> list[Hit]:
+def _by_first_seen(reader: Reader, hits: list[Hit], question: Question) -> list[Hit]:
     from ..analysis.text.first_seen import first_seen
     from .output import say
 
-    for hit, seen in zip(hits, first_seen(reader, hits, filters), strict=True):
+    for hit, seen in zip(hits, first_seen(reader, hits, question.filters), strict=True):
         hit.more |= {
             "first_seen_step": seen.step,
             "first_seen_episode_id": seen.episode_id,
             "parts_without_step": seen.n_without_step,
         }
     n_without = sum(hit.more["first_seen_step"] is None for hit in hits)
+    if hits and not question.earliest:
+        say(
+            f"Only the {len(hits)} best are put in the order of steps; what stands below them may be earlier: "
+            "--mode keyword orders all that match."
+        )
     if hits and n_without == len(hits):
         say("No hit has a training step (`investigate sources --empty` says which logs have none): ordered by rank.")
     elif n_without:
         say(f"{n_without} of {len(hits)} hits have no training step; they stand last.")
-    return sorted(hits, key=lambda hit: (hit.more["first_seen_step"] is None, hit.more["first_seen_step"] or 0))
+    ordered = sorted(hits, key=lambda hit: (hit.more["first_seen_step"] is None, hit.more["first_seen_step"] or 0))
+    for place, hit in enumerate(ordered, start=1):
+        hit.rank = place
+    return ordered
 
 
-def _tell_selection(reader: Reader, filters: Filters, drawn: list[Hit], seed: int) -> None:
-    from ..analysis.text.sample import count_parts
+def _random_parts(reader: Reader, filters: Filters, k: int, seed: int) -> list[Hit]:
+    from ..analysis.text.sample import count_parts, random_parts
     from .output import say
 
-    n = count_parts(reader, filters)
+    n, drawn = count_parts(reader, filters), random_parts(reader, filters, k, seed)
     for hit in drawn:
         hit.more = {"random": True, "selection_parts": n, "seed": seed}
     say(f"For a base rate, {len(drawn)} of the {n:,} parts that were searched, drawn at random (seed {seed}).")
+    return drawn
 
 
-def _print(hits: list[Hit], n_context: int | None, as_json: bool) -> None:
+def _print(hits: list[Hit], n_context: int | None, as_json: bool, *, scored: bool) -> None:
     from .hits import as_lines, as_row, screen_width
     from .output import print_json, print_styled
 
@@ -195,4 +272,4 @@ def _print(hits: list[Hit], n_context: int | None, as_json: bool) -> None:
         return
     width = screen_width()
     for hit in hits:
-        print_styled(as_lines(hit, n_context, width))
+        print_styled(as_lines(hit, n_context, width, scored=scored))

@@ -41,7 +41,7 @@ def selected_ids(
     elif where is not None:
         ids = reader.select_ids(where)
     else:
-        ids = _piped_ids(source or "-")
+        ids = _piped_ids(source or "")
         for missing in sorted(set(ids) - set(reader.existing_ids(ids))):
             raise NotFoundError(f"There is no episode {missing}; is the pipe from this workspace?")
     ids = list(dict.fromkeys(ids))

@@ -13,7 +13,7 @@ import json
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,12 +28,14 @@ from ..statistics import auroc, auroc_interval
 from .encode import Encoder
 from .find import answering, texts_of
 from .index import PartKey
+from .places import NO_PLACE, Place, parse_place, place_of, text_at
 
 N_BACKGROUND: Final = 300
-_N_SHUFFLES: Final = 20
+N_SHUFFLES: Final = 20
 _FOLDS: Final = 5
 _LEAST: Final = 3
-_REFERENCE: Final = re.compile(r"(\d+)@(\d+)\.(\d+)(?:\s*\[\s*(\d+)\s*[,:]\s*(\d+)\s*[)\]])?")
+_ALMOST: Final = re.compile(r"\d+@[\d.]*\s*(\[.*)?")
+"""Whoever types so much of a place does not mean it as a text."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -44,6 +46,8 @@ class Example:
     text: str
     positive: bool
     group: str
+    part: PartKey | None = field(default=None, compare=False)
+    """Where it stands; None for a text of one's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,17 @@ class Report:
     """The same with labels permuted over examples: what chance gives."""
     shuffled_max: float
 
+    @property
+    def tells(self) -> bool:
+        """Is it better than each of the classifiers with permuted labels (p = 1/21), and its interval above chance?"""
+        return self.auroc > self.shuffled_max and self.auroc_low > 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Concept:
     """``weights`` (d,) · vector + ``bias`` is the log-odds, as fitted to balanced classes: it ranks, and is no rate.
-    ``fingerprint`` is that of the encoder, followed by that of what it was fitted to."""
+    ``fingerprint`` is that of the encoder, followed by that of what it was fitted to; ``examples`` are the parts that
+    its examples stand in."""
 
     name: str
     encoder: str
@@ -73,6 +83,7 @@ class Concept:
     weights: NDArray[np.float32]
     bias: float
     report: Report
+    examples: tuple[PartKey, ...] = ()
 
 
 def train_concept(
@@ -81,6 +92,7 @@ def train_concept(
     """Fit a concept. Raises UsageError for a name that is no file name, InputError for too few examples."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be the name of a concept; use letters, digits, '.', '_' and '-'.")
+    parts = tuple(sorted({example.part for example in examples if example.part}))
     examples = list({(example.text, example.positive): example for example in examples}.values())
     labels = np.array([example.positive for example in examples], bool)
     for label, word in ((True, "positive"), (False, "negative")):
@@ -96,7 +108,7 @@ def train_concept(
     common = encoder.encode(list(background))
     weights, bias = _fit(vectors, labels, common)
     report = _report(vectors, labels, groups, common, seed)
-    return Concept(name, encoder.name, _space(encoder), weights, bias, report)
+    return Concept(name, encoder.name, _space(encoder), weights, bias, report, parts)
 
 
 def save_concept(workspace: Workspace, concept: Concept) -> Path:
@@ -109,6 +121,7 @@ def save_concept(workspace: Workspace, concept: Concept) -> Path:
         "encoder": concept.encoder,
         "fingerprint": concept.fingerprint,
         "report": json.dumps(asdict(concept.report)),
+        "examples": json.dumps(concept.examples),
     }
     temporary = path.with_suffix(".tmp")
     save_file({"weights": concept.weights, "bias": np.array([concept.bias], np.float32)}, temporary, header)
@@ -127,9 +140,14 @@ def load_concept(workspace: Workspace, name: str) -> Concept:
     with safe_open(_folder(workspace) / f"{name}.safetensors", framework="numpy") as file:
         header: dict[str, Any] = file.metadata()
         weights, bias = file.get_tensor("weights"), float(file.get_tensor("bias")[0])
-    return Concept(
-        name, header["encoder"], header["fingerprint"], weights, bias, Report(**json.loads(header["report"]))
-    )
+    report, examples = Report(**json.loads(header["report"])), json.loads(header.get("examples", "[]"))
+    parts = tuple(PartKey(*place) for place in examples)
+    return Concept(name, header["encoder"], header["fingerprint"], weights, bias, report, parts)
+
+
+def example_texts(reader: Reader, concept: Concept) -> tuple[str, ...]:
+    """Texts of the parts that its examples stand in, but of those that are gone."""
+    return tuple(part["text"] for part in texts_of(reader, concept.examples).values())
 
 
 def list_concepts(workspace: Workspace) -> list[str]:
@@ -157,21 +175,12 @@ def concept_encoder(concept: Concept, encoder: Encoder) -> Encoder:
 def read_examples(reader: Reader, given: Sequence[str], positive: bool) -> list[Example]:
     """Examples as they are typed: ``EPISODE@message.part``, the same with ``[start, end)``, or a text of one's own.
 
-    Raises NotFoundError for a part that is not there, InputError for characters outside of it.
+    Raises NotFoundError for a part that is not there, InputError for characters outside of it, UsageError for what
+    begins like a place and is none.
     """
-    readable = [without_surrogates(text)[0] for text in given]
-    found = [(text, match) for text in readable for match in (_REFERENCE.fullmatch(text.strip()),)]
-    spans = [
-        Span(*(int(number) for number in match.groups(default="-1")))  # -1: the whole part
-        for _, match in found
-        if match
-    ]
-    parts = texts_of(reader, [PartKey(span.episode_id, span.message_index, span.part_index) for span in spans])
-    texts = iter(_text_of(span, parts) for span in spans)
-    return [
-        Example(next(texts), positive, match.group(1)) if match else Example(text, positive, text)
-        for text, match in found
-    ]
+    found = [(text, _typed_place(text)) for text in (without_surrogates(text)[0] for text in given)]
+    examples = iter(_examples_at(reader, [(place, positive) for _, place in found if place]))
+    return [next(examples) if place else Example(text, positive, text) for text, place in found]
 
 
 def labelled_examples(reader: Reader, rows: Sequence[dict[str, Any]]) -> list[Example]:
@@ -187,24 +196,26 @@ def labelled_examples(reader: Reader, rows: Sequence[dict[str, Any]]) -> list[Ex
             ) from None
         if not isinstance(label, bool):
             raise InputError(f"The label of row {number} is {label!r}; give true or false.")
-        labelled.append((span, label))
-    parts = texts_of(reader, [PartKey(span.episode_id, span.message_index, span.part_index) for span, _ in labelled])
-    return [Example(_text_of(span, parts), label, str(span.episode_id)) for span, label in labelled]
+        labelled.append((place_of(span), label))
+    return _examples_at(reader, labelled)
 
 
-def _text_of(span: Span, parts: dict[PartKey, dict[str, Any]]) -> str:
-    place = f"{span.episode_id}@{span.message_index}.{span.part_index}"
-    part = parts.get(PartKey(span.episode_id, span.message_index, span.part_index))
-    if part is None:
-        raise NotFoundError(
-            f"There is no part {place}; `investigate show {span.episode_id}` has the parts of an episode."
-        )
-    text: str = part["text"] if span.start < 0 else part["text"][span.start : span.end]
-    if not text.strip():
-        raise InputError(
-            f"There is no text at {place} [{span.start}, {span.end}); it has {len(part['text'])} characters."
-        )
-    return text
+def _typed_place(text: str) -> Place | None:
+    place = parse_place(text)
+    if place and place.episode.isdecimal():
+        return place
+    if _ALMOST.fullmatch(text.strip()):
+        raise UsageError(NO_PLACE.format(text))
+    return None
+
+
+def _examples_at(reader: Reader, places: Sequence[tuple[Place, bool]]) -> list[Example]:
+    keys = [place.key(int(place.episode)) for place, _ in places]
+    parts = texts_of(reader, keys)
+    return [
+        Example(text_at(place, parts.get(key)), label, place.episode, key)
+        for (place, label), key in zip(places, keys, strict=True)
+    ]
 
 
 def _space(encoder: Encoder) -> str:
@@ -242,7 +253,7 @@ def _report(
     low, high = auroc_interval(scores, labels, groups.tolist(), seed=seed)
     generator = np.random.default_rng(seed)
     shuffled = []
-    for _ in range(_N_SHUFFLES):
+    for _ in range(N_SHUFFLES):
         permuted = generator.permutation(labels)
         shuffled.append(auroc(_held_out(vectors, permuted, np.arange(len(labels)).astype(str), common, seed), permuted))
     return Report(

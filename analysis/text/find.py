@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from ...store import registry
 from ...store.errors import UsageError
 from ...store.reader import Reader
 from ...store.types import Span
-from .index import Filters, PartKey, read_parts
+from .copies import count_copies
+from .index import Filters, Found, PartKey, TextIndex
 from .near import Folds
 from .tokens import Query, parse_meaning
 
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
 
 MODES: Final = f"{__package__}.search"
 PASSAGE_CHARS: Final = 240
-MOST_MATCHES: Final = 1_000
 _FEW_KEYS: Final = 16
 """So few parts are found in a third of the time by conditions that can be held against the statistics of row groups."""
-_PARTS: Final = ("parts",)
-_RETIRED: Final = "retired"
+_PARTS, _INDEX, _RETIRED, _TEXTS = (("parts",), ("index",), ("retired",), ("texts",))  # in a question's memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +52,41 @@ class Question:
     encoder: Encoder | None = None
     """None where there is none, or where a search without one was asked for."""
     like: Like | None = None
+    no_hits: tuple[str, ...] = ()
+    """Texts that are no hits, nor are their duplicates: examples that were given."""
+    earliest: bool = False
+    """Matches in the order of training steps, not of scores: only for a mode that can tell how many there are."""
     memory: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """Where a mode keeps what it has loaded, for when the same question is asked again with a larger limit."""
 
-    def parts(self, reader: Reader, keys: Sequence[PartKey]) -> dict[PartKey, dict[str, Any]]:
-        """``texts_of`` these parts, read once for all halves and rounds of a search."""
-        known: dict[PartKey, dict[str, Any]] = self.memory.setdefault(_PARTS, {})
+    def index(self, reader: Reader) -> TextIndex:
+        """The full-text index, opened once."""
+        if _INDEX not in self.memory:
+            self.memory[_INDEX] = TextIndex(reader.workspace)
+        index: TextIndex = self.memory[_INDEX]
+        return index
+
+    def retired(self, reader: Reader) -> set[tuple[int, int]]:
+        """Which (episode_id, revision) are replaced by newer ones."""
         if _RETIRED not in self.memory:
             rows = reader.rows("SELECT episode_id, revision FROM retired")
             self.memory[_RETIRED] = {(row["episode_id"], row["revision"]) for row in rows}
+        known: set[tuple[int, int]] = self.memory[_RETIRED]
+        return known
+
+    def parts(
+        self, reader: Reader, keys: Sequence[PartKey], found: Found | None = None
+    ) -> dict[PartKey, dict[str, Any]]:
+        """``texts_of`` these parts, read once for all halves and rounds of a search; sooner where the index has
+        ``found`` them."""
+        known: dict[PartKey, dict[str, Any]] = self.memory.setdefault(_PARTS, {})
+        texts: dict[str, str] = self.memory.setdefault(_TEXTS, {})
         new = [key for key in dict.fromkeys(keys) if key not in known]
-        known |= read_parts(reader.workspace, new, self.memory[_RETIRED])
-        known |= texts_of(reader, [key for key in new if key not in known])
+        read = self.index(reader).read(new, self.retired(reader), found)
+        read |= texts_of(reader, [key for key in new if key not in read])
+        for part in read.values():
+            part["text"] = texts.setdefault(part["text"], part["text"])  # Of 10⁵ copies, one is kept.
+        known |= read
         return {key: known[key] for key in keys if key in known}
 
 
@@ -80,20 +102,30 @@ class Match:
     more: dict[str, Any] = field(default_factory=dict)
 
 
+class Count(NamedTuple):
+    """How many parts match, and of how many episodes they are: None where that was not counted."""
+
+    n_parts: int
+    n_episodes: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     """``search`` gives at most ``question.limit`` matches, best first, at most one per part; fewer only where there are
-    no more."""
+    no more. ``count`` says how many there are in all; None where the mode ranks every part and draws no line.
+    ``n_most`` are looked at to find enough that are no copies of each other."""
 
     summary: str
     search: Callable[[Reader, Question], list[Match]]
+    count: Callable[[Reader, Question], Count] | None = None
+    n_most: int = 1_000
 
 
 @dataclass(slots=True)
 class Hit:
-    """A match with its text. ``snippet`` is ``text[start:end]`` of the part; ``duplicates`` counts the other parts
-    found whose text is the same, ``near_duplicates`` those whose text is almost the same; ``texts`` are all of these
-    texts, the hit's own first."""
+    """A match with its text. ``snippet`` is ``text[start:end]`` of the part; ``duplicates`` counts the other parts of
+    what is searched whose text is the same (where ``at_least``, there may be more), ``near_duplicates`` those that the
+    search has looked at whose text is almost the same; ``texts`` are all of these texts, the hit's own first."""
 
     rank: int
     span: Span
@@ -105,6 +137,7 @@ class Hit:
     duplicates: int = 0
     near_duplicates: int = 0
     more: dict[str, Any] = field(default_factory=dict)
+    at_least: bool = False
 
     def around(self, n_chars: int) -> tuple[str, str]:
         """At most ``n_chars`` characters of the part before the snippet, and as many after it; whole words."""
@@ -122,18 +155,30 @@ def get_mode(name: str) -> Mode:
     return mode
 
 
-def find(reader: Reader, mode: str, question: Question, *, fold: bool = True) -> list[Hit]:
-    """Search, and fold parts with equal text, or almost equal text (``near.Folds``), into the best of them. At most
-    ``question.limit`` hits, fewer where there are no more among the best ``MOST_MATCHES``: of a prompt that was logged
-    10⁵ times, not every copy is read to find what comes after them. Without ``fold`` every part is a hit of its own.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search gives: ``hits``, best first, and how many matches it ``n_read``. ``cut_off`` where there are fewer
+    hits than were asked for although more may match."""
 
-    What a question asks the like of is no hit, nor are its duplicates.
+    hits: list[Hit]
+    n_read: int
+    cut_off: bool
+
+
+def find(reader: Reader, mode: str, question: Question, *, fold: bool = True) -> list[Hit]:
+    """The hits of ``answer``."""
+    return answer(reader, mode, question, fold=fold).hits
+
+
+def answer(reader: Reader, mode: str, question: Question, *, fold: bool = True) -> Answer:
+    """Search, and fold parts with equal text, or almost equal text (``near.Folds``), into the best of them. Without
+    ``fold`` every part is a hit of its own. What a question asks the like of is no hit, nor are its duplicates.
     """
     chosen = get_mode(mode)
     if question.like and question.encoder:
         question = replace(question, encoder=answering(question.encoder, meaning(question, question.encoder)))
     folds = Folds()
-    for text in question.like.texts if question.like else ():
+    for text in (*(question.like.texts if question.like else ()), *question.no_hits):
         folds.add(text)
     n_examples = len(folds)
     limit = question.limit
@@ -141,10 +186,26 @@ def find(reader: Reader, mode: str, question: Question, *, fold: bool = True) ->
         # Folding takes matches away, so ask for more until enough are left or nothing more is found.
         matches = chosen.search(reader, replace(question, limit=limit))
         parts = question.parts(reader, [match.key for match in matches])
-        hits = _hits(matches, parts, folds, n_examples, fold)
-        if len(hits) >= question.limit or len(matches) < limit or limit >= MOST_MATCHES:
-            return hits[: question.limit]
-        limit = min(4 * limit, max(MOST_MATCHES, question.limit))
+        hits = _hits(matches, parts, folds, n_examples, question.limit, fold)
+        exhausted = len(matches) < limit
+        if len(hits) >= question.limit or exhausted or limit >= chosen.n_most:
+            if fold:
+                _count_copies(reader, question, hits)
+            return Answer(hits, len(matches), len(hits) < question.limit and not exhausted)
+        limit = min(4 * limit, max(chosen.n_most, question.limit))
+
+
+def _count_copies(reader: Reader, question: Question, hits: Sequence[Hit]) -> None:
+    texts = [hit.texts[0] for hit in hits]
+    copies = count_copies(question.index(reader), texts, question.filters, question.retired(reader))
+    for hit, (n, all_counted) in zip(hits, copies, strict=True):
+        hit.duplicates, hit.at_least = max(hit.duplicates, n - 1), not all_counted
+
+
+def count_matches(reader: Reader, mode: str, question: Question) -> Count | None:
+    """``Mode.count``, where the mode has one."""
+    count = get_mode(mode).count
+    return count(reader, question) if count else None
 
 
 def meaning(question: Question, encoder: Encoder) -> Array:
@@ -193,9 +254,9 @@ def texts_of(reader: Reader, keys: Sequence[PartKey]) -> dict[PartKey, dict[str,
 
 
 def _hits(
-    matches: Sequence[Match], parts: dict[PartKey, dict[str, Any]], folds: Folds, n_examples: int, fold: bool
+    matches: Sequence[Match], parts: dict[PartKey, Any], folds: Folds, n_examples: int, limit: int, fold: bool
 ) -> list[Hit]:
-    """``folds`` knows ``n_examples`` folds of what is no hit."""
+    """``folds`` knows ``n_examples`` folds of what is no hit. What comes after the last hit is not looked at."""
     hits: dict[object, Hit] = {}
     for match in matches:
         part = parts.get(match.key)
@@ -208,6 +269,8 @@ def _hits(
         if not fold:
             number = match.key
         if (first := hits.get(number)) is None:
+            if len(hits) == limit:
+                break
             span, snippet = Span(*match.key, match.start, match.end), text[match.start : match.end]
             hits[number] = Hit(
                 len(hits) + 1, span, part["role"], part["kind"], match.score, snippet, [text], more=match.more

@@ -1,7 +1,7 @@
 """When a text was first seen in training.
 
-Takes hits, gives for each the earliest training step at which one of its texts was logged. Does not know why it was
-found.
+Takes hits, gives for each the earliest training step at which one of its texts was logged; or parts, and puts them in
+the order of steps. Does not know why they were found.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from ...store.reader import Reader
 from .find import Hit, selection_sql
-from .index import Filters
+from .index import Filters, PartKey
 
 _NEVER: Final = {"step": None, "episode_id": None}
 
@@ -55,3 +57,17 @@ def first_seen(reader: Reader, hits: Sequence[Hit], filters: Filters) -> list[Fi
         for row in rows
     }
     return [found.get(fold, FirstSeen(None, None, 0, 0)) for fold in range(len(hits))]
+
+
+def earliest_first(reader: Reader, keys: Sequence[PartKey]) -> list[PartKey]:
+    """The parts in the order of their episodes' training steps, those without one last; of equals, the order given."""
+    table = reader.table(
+        "SELECT episode_id, training_step FROM episodes WHERE training_step IS NOT NULL ORDER BY episode_id"
+    )
+    ids, steps = (table[name].to_numpy() for name in ("episode_id", "training_step"))
+    if not len(ids):
+        return list(keys)
+    wanted = np.fromiter((key.episode_id for key in keys), np.int64, len(keys))
+    places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    of_keys = np.where(ids[places] == wanted, steps[places], np.inf)
+    return [keys[place] for place in np.argsort(of_keys, kind="stable")]

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import log
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,8 @@ _BEGUN: Final = f"{TEXT_INDEX}-begun"
 _HEAP_BYTES: Final = 128_000_000
 _COLUMNS: Final = ("episode_id", "revision", "message_index", "part_index", "role", "kind", "text")
 _PART_BITS: Final = 24
+_MOST_COUNTED: Final = 20_000
+"""So many matches are looked up in milliseconds; a million takes a second."""
 
 
 class PartKey(NamedTuple):
@@ -99,51 +102,90 @@ def pending_shards(reader: Reader, indexed: set[str]) -> list[Shard]:
     return [shard for shard in reader.shards("parts") if shard.shard_id not in indexed]
 
 
-def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int) -> list[tuple[PartKey, float]]:
-    """The parts that match best, by BM25: all phrases, at least one term, none of what is excluded.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a query finds: BM25 ``scores`` of parts, best first. ``n_matching`` parts match, of which these are the
+    best. ``addresses`` are where a ``TextIndex`` has them."""
+
+    scores: dict[PartKey, float]
+    n_matching: int
+    addresses: dict[PartKey, Any]
+
+
+class TextIndex:
+    """The index of a workspace as it is now, for several questions; nothing is found where there is none.
 
     Raises StoreError when the index is unreadable; removing its folder makes the next search build it anew.
     """
-    folder = workspace.index(TEXT_INDEX)
-    if not (folder / "meta.json").exists():
-        return []
-    index = _open(folder)
-    searcher = index.searcher()
-    # Tantivy sets aside room for as many as it is asked for.
-    n_most = max(1, min(limit, searcher.num_docs))
-    found = searcher.search(_query(index.schema, query, filters), n_most, count=False).hits
-    addresses = [address for _, address in found]
-    ids, places = (searcher.fast_field_values(name, addresses) for name in ("episode_id", "place"))
-    hits = [
-        (PartKey(episode_id, place >> _PART_BITS, place & ((1 << _PART_BITS) - 1)), float(score))
-        for (score, _), episode_id, place in zip(found, ids, places, strict=True)
-    ]
-    # Equals come in the order of segments, which differs from one build of the index to the next.
-    return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
 
+    def __init__(self, workspace: Workspace) -> None:
+        folder = workspace.index(TEXT_INDEX)
+        index = _open(folder) if (folder / "meta.json").exists() else None
+        self._schema: Any = index.schema if index else None
+        self._searcher: Any = index.searcher() if index else None
+        self.n_parts: int = self._searcher.num_docs if self._searcher else 0
 
-def read_parts(
-    workspace: Workspace, keys: Iterable[PartKey], retired: Collection[tuple[int, int]]
-) -> dict[PartKey, dict[str, Any]]:
-    """Role, kind and text of those of the parts that the index holds: some tens of microseconds each, where the shards,
-    which are compressed by the thousand, take milliseconds. None of a (episode_id, revision) that is ``retired``."""
-    folder = workspace.index(TEXT_INDEX)
-    if not (folder / "meta.json").exists():
-        return {}
-    index = _open(folder)
-    searcher, schema = index.searcher(), index.schema
-    make, must = tantivy.Query, tantivy.Occur.Must
-    found = {}
-    for key in keys:
-        place = key.message_index << _PART_BITS | key.part_index
-        terms = (("episode_id", key.episode_id), ("place", place))
-        query = make.boolean_query([(must, make.term_query(schema, name, value)) for name, value in terms])
-        for _, address in searcher.search(query, 1, count=False).hits:
-            document = searcher.doc(address)
+    def find(self, query: Query, filters: Filters, limit: int) -> Found:
+        """The parts that match best, by BM25: all phrases, at least one term, none of what is excluded."""
+        if not self.n_parts:
+            return Found({}, 0, {})
+        # Tantivy sets aside room for as many as it is asked for.
+        n_most = max(1, min(limit, self.n_parts))
+        found = self._searcher.search(_query(self._schema, query, filters), n_most, count=True)
+        addresses = [address for _, address in found.hits]
+        ids, places = (self._searcher.fast_field_values(name, addresses) for name in ("episode_id", "place"))
+        keys = [
+            PartKey(episode_id, place >> _PART_BITS, place & ((1 << _PART_BITS) - 1))
+            for episode_id, place in zip(ids, places, strict=True)
+        ]
+        # Equals come in the order of segments, which differs from one build of the index to the next.
+        hits = sorted((-float(score), key) for (score, _), key in zip(found.hits, keys, strict=True))
+        return Found(
+            {key: -score for score, key in hits}, int(found.count or 0), dict(zip(keys, addresses, strict=True))
+        )
+
+    def count(self, query: Query, filters: Filters) -> tuple[int, int | None]:
+        """How many parts match, and of how many episodes they are: None where telling that would take long."""
+        if not self.n_parts:
+            return 0, 0
+        asked = _query(self._schema, query, filters)
+        n = int(self._searcher.search(asked, 1, count=True).count)
+        if n > _MOST_COUNTED:
+            return n, None
+        addresses = [address for _, address in self._searcher.search(asked, max(1, n), count=False).hits]
+        return n, len(set(self._searcher.fast_field_values("episode_id", addresses)))
+
+    def rarest(self, words: Iterable[str], k: int) -> list[str]:
+        """At most ``k`` of the words, those that the fewest parts hold first."""
+        return sorted(words, key=lambda word: self._searcher.doc_freq("text", word))[:k] if self.n_parts else []
+
+    def read(
+        self, keys: Iterable[PartKey], retired: Collection[tuple[int, int]], found: Found | None = None
+    ) -> dict[PartKey, dict[str, Any]]:
+        """Role, kind and text of those of the parts that the index holds, in microseconds each where they were
+        ``found``, some tens of them else: the shards, which are compressed by the thousand, take milliseconds. None of
+        a (episode_id, revision) that is ``retired``."""
+        parts = {}
+        for key in keys if self.n_parts else ():
+            address = found.addresses.get(key) if found else None
+            if address is None and (address := self._address(key)) is None:
+                continue
+            document = self._searcher.doc(address)
             if (key.episode_id, document.get_first("revision")) not in retired:
                 role, kind = document.get_first("role"), document.get_first("kind")
-                found[key] = {"role": role, "kind": kind, "text": bytes(document.get_first("whole")).decode()}
-    return found
+                parts[key] = {"role": role, "kind": kind, "text": bytes(document.get_first("whole")).decode()}
+        return parts
+
+    def _address(self, key: PartKey) -> Any:
+        make, must = tantivy.Query, tantivy.Occur.Must
+        terms = (("episode_id", key.episode_id), ("place", key.message_index << _PART_BITS | key.part_index))
+        query = make.boolean_query([(must, make.term_query(self._schema, name, value)) for name, value in terms])
+        return next((address for _, address in self._searcher.search(query, 1, count=False).hits), None)
+
+
+def search_text(workspace: Workspace, query: Query, filters: Filters, limit: int) -> list[tuple[PartKey, float]]:
+    """``TextIndex.find``, for a single question."""
+    return list(TextIndex(workspace).find(query, filters, limit).scores.items())
 
 
 def count_documents(workspace: Workspace, words: Iterable[str]) -> tuple[dict[str, int], int]:

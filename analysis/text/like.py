@@ -1,4 +1,4 @@
-"""Search by example: an episode, or one part of one, in place of a question.
+"""Search by example: an episode, one part of one, or a passage of it, in place of a question.
 
 Takes a place in the workspace, gives what a search needs of it: its most telling words, and its texts for their
 meaning. Does not search.
@@ -6,45 +6,49 @@ meaning. Does not search.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from math import log
 from typing import Final
 
-from ...store.errors import NotFoundError, UsageError
+from ...store.errors import UsageError
 from ...store.reader import Reader
 from ...store.select import resolve
 from .chunks import chunk_text
-from .find import Like, selection_sql
+from .find import Like, selection_sql, texts_of
 from .index import Filters, count_documents
+from .places import NO_PLACE, parse_place, text_at
 from .tokens import Query, find_tokens
 
 N_TERMS: Final = 20
 _MOST_CHUNKS: Final = 64
-_PLACE: Final = re.compile(r"(?P<episode>.+)@(?P<message>\d{1,9})\.(?P<part>\d{1,9})")
 
 
-def resemble(reader: Reader, place: str, filters: Filters) -> Like:
-    """What a search for the like of ``EPISODE`` or ``EPISODE@message.part`` asks. Of a whole episode, the parts that
-    pass the filters on kind and role count, so that ``reasoning`` is compared with ``reasoning``.
+def resemble(reader: Reader, typed: str, filters: Filters) -> Like:
+    """What a search for the like of ``EPISODE``, of ``EPISODE@message.part`` or of ``[start, end)`` of it asks. Of a
+    whole episode, the parts that pass the filters on kind and role count, so that ``reasoning`` is compared with
+    ``reasoning``.
 
-    Raises NotFoundError where there is no such part, UsageError where it has no text.
+    Raises NotFoundError where there is no such part, InputError where no text stands in it there, UsageError for an
+    episode without text and for what is neither an episode nor a place.
     """
-    match = _PLACE.fullmatch(place)
-    episode_id = resolve(reader, match["episode"] if match else place)
-    if match:
-        rows = reader.rows(
-            "SELECT text FROM parts WHERE episode_id = ? AND message_index = ? AND part_index = ?",
-            [episode_id, int(match["message"]), int(match["part"])],
-        )
-        if not rows:
-            raise NotFoundError(f"Episode {episode_id} has no part {place}; `investigate show {episode_id}` shows it.")
-    else:
-        condition, parameters = selection_sql(Filters([episode_id], filters.kinds, filters.roles))
-        rows = reader.rows(f"SELECT text FROM parts WHERE {condition} ORDER BY message_index, part_index", parameters)
+    place = parse_place(typed)
+    if place is None:
+        if "@" in typed.rpartition("#")[2]:
+            raise UsageError(NO_PLACE.format(typed))
+        return _like_episode(reader, typed, filters)
+    key = place.key(resolve(reader, place.episode))
+    part = texts_of(reader, [key]).get(key)
+    asked = (text_at(place, part),)
+    return Like((part["text"],) if part else (), _passages(asked), Query(telling_terms(reader, asked)))
+
+
+def _like_episode(reader: Reader, name: str, filters: Filters) -> Like:
+    episode_id = resolve(reader, name)
+    condition, parameters = selection_sql(Filters([episode_id], filters.kinds, filters.roles))
+    rows = reader.rows(f"SELECT text FROM parts WHERE {condition} ORDER BY message_index, part_index", parameters)
     texts = tuple(dict.fromkeys(row["text"] for row in rows if row["text"].strip()))
     if not texts:
-        raise UsageError(f"{place} has no text to compare with; `investigate show {episode_id}` shows what it has.")
+        raise UsageError(f"{name} has no text to compare with; `investigate show {episode_id}` shows what it has.")
     return Like(texts, _passages(texts), Query(telling_terms(reader, texts)))
 
 

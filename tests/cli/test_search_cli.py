@@ -66,6 +66,90 @@ def test_near_duplicates_and_the_first_step(workspace: Path) -> None:
     assert len(rows(run(*words, "--no-fold"))) == 9
 
 
+def test_first_seen_is_the_first_of_all_that_match(workspace: Path) -> None:
+    """Of eight tasks at steps 90 to 83 the last is the first, whatever ranks best and however few are shown."""
+    words = ("search", "Task", "-w", workspace, "--json", "--role", "user", "--first-seen", "--limit", "2")
+    for mode in ("keyword", "regex"):
+        done = run(*words, "--mode", mode, "--no-fold")
+        assert [(row["rank"], row["first_seen_step"]) for row in rows(done)] == [(1, 83), (2, 84)]
+        assert "8 parts in 8 episodes match; 2 shown." in done.stderr
+        assert "may be earlier" not in done.stderr
+    done = run(*words, "--no-fold")
+    assert len(rows(done)) == 2
+    assert "Only the 2 best are put in the order of steps" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("grader", "-m", "keyword", "--limit", "1"), "9 parts in 9 episodes match; 1 shown."),
+        (("zqxjkvwwq", "-m", "keyword"), "Nothing matches."),
+        (
+            ("Task \\d", "-m", "regex", "--limit", "1"),
+            "8 parts in 8 episodes match; the first 1 in the order of episodes",
+        ),
+        (("zqxjkvwwq",), "No part has the word zqxjkvwwq: ranked by meaning alone."),
+        (("zqxjkvwwq wvutsq",), "No part has the words zqxjkvwwq, wvutsq: ranked by meaning alone."),
+        (("zqxjkvwwq grader",), "No part has the word zqxjkvwwq. 9 parts in 9 episodes have words of it;"),
+        (("Done", "--in", "reasoning"), "No part that is searched has these words: ranked by meaning alone."),
+        (("x" * 60 + " grader",), "A word is too long for the index: ranked by meaning alone."),
+        (("grader", "-m", "semantic", "--limit", "1"), "no part is said to match; 1 shown, the closest."),
+        (("--like", "1@1.0", "--limit", "1"), "no part is said to match; 1 shown, the closest."),
+    ],
+)
+def test_what_matched_is_told(workspace: Path, arguments: tuple[str, ...], told: str) -> None:
+    done = run("search", *arguments, "-w", workspace)
+    assert done.returncode == 0
+    assert told in done.stderr
+    assert bool(done.stdout) is (told != "Nothing matches.")
+
+
+def test_a_pattern_is_shown_with_what_stands_around_it(workspace: Path) -> None:
+    (row, *_) = rows(run("search", "ra.her", "-w", workspace, "--mode", "regex", "--json"))
+    assert (row["snippet"], row["end"] - row["start"]) == ("rather", 6)
+    assert row["before"].endswith("and so I would ")
+    assert row["after"].startswith(" write the answer")
+    done = run("search", "ra.her", "-w", workspace, "--mode", "regex")
+    assert "so I would rather write the answer" in done.stdout
+    assert "1.000" not in done.stdout
+    (bare, *_) = rows(run("search", "ra.her", "-w", workspace, "--mode", "regex", "--json", "--context", "0"))
+    assert (bare["before"], bare["after"]) == ("", "")
+
+
+def test_a_full_disk_is_one_sentence(workspace: Path) -> None:
+    for more in ((), ("--json",)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [*PROGRAM, "search", "grader", "-w", str(workspace), "--mode", "keyword", *more],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=ENVIRONMENT,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "No space left on device" in done.stderr.splitlines()[-1]
+
+
+def test_a_concept_says_what_it_is_worth(workspace: Path) -> None:
+    """Labels that mean nothing are said to; the parts of its examples are no hits; its scores are explained."""
+    words = [("--positive", f"{n}@0.0") for n in (1, 3, 5)] + [("--negative", f"{n}@0.0") for n in (2, 4, 6)]
+    done = run("concept", "train", "noise", *(word for pair in words for word in pair), "-w", workspace, "--json")
+    (row,) = rows(done)
+    assert row["tells"] is False
+    assert "noise is no better than permuted labels" in done.stderr
+    found = run("search", "--concept", "noise", "-w", workspace, "--json", "--limit", "50", "--no-fold")
+    assert "log-odds of noise" in found.stderr
+    assert "no better than permuted labels" in found.stderr
+    places = {(row["episode_id"], row["message_index"]) for row in rows(found)}
+    assert places
+    assert not places & {(n, 0) for n in range(1, 7)}
+    assert "No better than permuted labels: noise." in run("concept", "list", "-w", workspace).stderr
+    nothing = run("concept", "train", "x", "--positive", "1@0", "--negative", "text", "-w", workspace)
+    assert (nothing.returncode, "EPISODE@message.part" in nothing.stderr) == (2, True)
+
+
 def test_random_parts_stand_beside_the_hits(workspace: Path) -> None:
     args = (
         "search",
@@ -125,6 +209,9 @@ FAILURES = [
     (("  ", "--mode", "semantic"), 2, "nothing to search for"),
     (("--concept", "x", "--mode", "regex"), 2, "--concept"),
     (("--concept", "x"), 1, "no concept 'x'"),
+    (("x", "--where", ""), 2, "empty"),
+    (("--like", "1@2"), 2, "EPISODE@message.part"),
+    (("--like", "1@1.0 [9000, 9010)"), 1, "characters"),
 ]
 
 
@@ -172,6 +259,9 @@ def test_index_does_not_say_that_it_is_done_where_it_cannot_write(tmp_path: Path
 
 def test_a_query_may_begin_with_a_hyphen(workspace: Path) -> None:
     assert rows(run("search", "-w", workspace, "--mode", "keyword", "--json", "--", "-grader done"))
+    done = run("search", "-xgrader", "-w", workspace)
+    assert done.returncode == 2
+    assert "comes after --" in done.stderr
     assert 'search -- "-foo bar"' in run("search", "--help").stdout
 
 

@@ -17,7 +17,7 @@ from ....store.reader import Reader
 from ..encode import Encoder
 from ..find import Match, Mode, Question
 from ..fusion import fuse_shares
-from ..index import Filters, PartKey, coverage, search_text
+from ..index import Filters, PartKey, coverage
 from ..tokens import LongWordError, Query, allows, parse_meaning, parse_query
 from ..vectors import open_vectors
 from . import keyword, semantic
@@ -44,20 +44,17 @@ def _search(reader: Reader, question: Question) -> list[Match]:
     if not keys:
         return []
     filters = question.filters._replace(episode_ids=sorted({key.episode_id for key in keys}))
-    scores = _scores(reader, query, filters) | {match.key: match.score for match in by_words}
+    scores = _scores(reader, question, query, filters) | {match.key: match.score for match in by_words}
     similarities, background = _similarities(reader, question.encoder, asked, filters)
-    fused = fuse_shares(
-        np.array([scores.get(key, 0.0) for key in keys]),
-        _coverage(reader, question, query, by_words),
-        np.array([similarities.get(key, background) for key in keys]),
-        background,
-    )
+    near = np.array([similarities.get(key, background) for key in keys])
+    words = np.array([scores.get(key, 0.0) for key in keys])
+    fused = fuse_shares(words, _coverage(reader, question, query, by_words), near, background)
     ranks = [{match.key: rank for rank, match in enumerate(half, start=1)} for half in (by_words, by_meaning)]
     higher = _higher(by_words, by_meaning)
     return [
         replace(
             higher[key],
-            score=float(score),
+            score=-float(score),
             more={
                 "keyword_rank": ranks[0].get(key),
                 "keyword_score": scores.get(key, 0.0),
@@ -65,7 +62,7 @@ def _search(reader: Reader, question: Question) -> list[Match]:
                 "similarity": similarities.get(key),
             },
         )
-        for score, key in sorted(zip(fused, keys, strict=True), key=lambda pair: -pair[0])[: question.limit]
+        for score, _, key in sorted(zip(-fused, -near, keys, strict=True))[: question.limit]
     ]
 
 
@@ -83,10 +80,10 @@ def _coverage(reader: Reader, question: Question, query: Query, by_words: list[M
     return coverage(reader.workspace, query, best["text"])
 
 
-def _scores(reader: Reader, query: Query, filters: Filters) -> dict[PartKey, float]:
+def _scores(reader: Reader, question: Question, query: Query, filters: Filters) -> dict[PartKey, float]:
     if not query.terms and not query.phrases:
         return {}
-    return dict(search_text(reader.workspace, query, filters, _MOST_PARTS))
+    return question.index(reader).find(query, filters, _MOST_PARTS).scores
 
 
 def _similarities(reader: Reader, encoder: Encoder, asked: str, filters: Filters) -> tuple[dict[PartKey, float], float]:

@@ -10,6 +10,7 @@ import pytest
 from investigate.analysis.text.concept import (
     Example,
     concept_encoder,
+    example_texts,
     labelled_examples,
     list_concepts,
     load_concept,
@@ -19,7 +20,8 @@ from investigate.analysis.text.concept import (
 )
 from investigate.analysis.text.embed import update_vectors
 from investigate.analysis.text.encode import Encoder
-from investigate.analysis.text.index import Filters
+from investigate.analysis.text.find import Question, find
+from investigate.analysis.text.index import Filters, update_text_index
 from investigate.analysis.text.vectors import open_vectors
 from investigate.store.errors import InputError, NotFoundError, UsageError
 from investigate.store.reader import open_reader
@@ -85,10 +87,41 @@ def test_it_is_kept(workspace: Workspace, encoder: Encoder) -> None:
     found = load_concept(workspace, "fruit")
     assert np.array_equal(found.weights, concept.weights)
     assert (found.report, found.encoder) == (concept.report, encoder.name)
+    assert found.examples == ()
     with pytest.raises(NotFoundError, match=r"no concept 'fruits'; there are: fruit"):
         load_concept(workspace, "fruits")
     with pytest.raises(InputError, match="train it again"):
         concept_encoder(found, replace(encoder, fingerprint="1" * 64))
+
+
+def test_its_examples_are_no_hits(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    said = [*FRUIT, *STONE, "my apple tree", "eat an apple", *COMMON]
+    store({n: [("user", "text", text)] for n, text in enumerate(said, 1)})
+    with open_writer(workspace) as writer:
+        list(update_vectors(writer, encoder))
+        list(update_text_index(writer))
+    with open_reader(workspace) as reader:
+        given = read_examples(reader, [f"{n}@0.0" for n in range(1, 6)], True)
+        given += read_examples(reader, [f"{n}@0.0" for n in range(6, 11)], False)
+        save_concept(workspace, train_concept("fruit", given, COMMON, encoder))
+        concept = load_concept(workspace, "fruit")
+        assert [part.episode_id for part in concept.examples] == list(range(1, 11))
+        reads = concept_encoder(concept, encoder)
+        question = Question("", Filters(), 5, reads)
+        assert {hit.span.episode_id for hit in find(reader, "semantic", question)} & set(range(1, 6))
+        hits = find(reader, "semantic", replace(question, no_hits=example_texts(reader, concept)))
+        assert {hit.span.episode_id for hit in hits[:2]} == {11, 12}
+        assert not {hit.span.episode_id for hit in hits} & set(range(1, 11))
+    assert example_texts(reader, replace(concept, examples=())) == ()
+
+
+def test_a_report_says_whether_it_is_better_than_permuted_labels(encoder: Encoder) -> None:
+    good = train_concept("fruit", examples(FRUIT, STONE), COMMON, encoder).report
+    assert good.tells is (good.shuffled_max < 1)
+    told = replace(good, auroc=0.9, auroc_low=0.7, shuffled_max=0.8)
+    assert told.tells
+    assert not replace(told, shuffled_max=0.9).tells
+    assert not replace(told, auroc_low=0.5).tells
 
 
 @pytest.mark.parametrize(
@@ -124,6 +157,11 @@ def test_examples_as_they_are_typed(workspace: Workspace, store: Store) -> None:
             read_examples(reader, ["7@5.0"], True)
         with pytest.raises(InputError, match="it has 11 characters"):
             read_examples(reader, ["7@1.0[50,60)"], True)
+        for typed in ("7@1", "7@", "7@1.0 [2"):
+            with pytest.raises(UsageError, match="no place"):
+                read_examples(reader, [typed], True)
+        free = ["mail me@home.org", "numpy@1.26", "7@1.0 and more"]
+        assert [example.text for example in read_examples(reader, free, True)] == free
         row = {"episode_id": 7, "message_index": 1, "part_index": 0, "start": 0, "end": 5}
         assert labelled_examples(reader, [{**row, "label": False}]) == [Example("a red", False, "7")]
         for wrong in ({}, {"label": "yes"}):

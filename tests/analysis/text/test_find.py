@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from investigate.analysis.text.embed import update_vectors
 from investigate.analysis.text.encode import Encoder
-from investigate.analysis.text.find import MODES, Hit, Question, find, get_mode
+from investigate.analysis.text.find import MODES, Count, Hit, Question, answer, count_matches, find, get_mode
 from investigate.analysis.text.index import Filters, update_text_index
 from investigate.store import registry
 from investigate.store.errors import OptionalDependencyError, UsageError
@@ -81,6 +81,73 @@ def test_folding_leaves_as_many_as_asked_for(workspace: Workspace, store: Store,
         assert len(hits) == 3
         assert hits[0].duplicates == 88
         assert find(reader, mode, Question("needle", Filters(roles=["tool"]), 3, encoder)) == []
+
+
+@pytest.mark.parametrize("mode", registry.names(MODES))
+def test_copies_are_counted_whatever_is_asked_for(
+    workspace: Workspace, store: Store, encoder: Encoder, mode: str
+) -> None:
+    """Also of a search that is content with its first match; only those that pass the filters."""
+    store({n: [("user", "text", "needle")] for n in range(1, 90)})
+    store({n: [("user", "text", f"a needle and word{n} with more to it")] for n in range(90, 99)})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        search = searcher(reader, encoder)
+        for limit in (1, 5):
+            assert [hit.duplicates for hit in search(mode, "needle", limit) if hit.texts[0] == "needle"] == [88]
+        (hit,) = search(mode, "needle", 1, episode_ids=[2, 3, 5])
+        assert (hit.duplicates, hit.at_least) == (2, False)
+
+
+def test_hits_are_found_below_many_copies(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    """A prompt that was logged 2,500 times ranks first; what else has the word comes after it, all the same."""
+    store({n: [("user", "text", "needle needle")] for n in range(1, 2501)})
+    store({n: [("user", "text", f"a needle and word{n} with more to it")] for n in range(2501, 2504)})
+    with open_writer(workspace) as writer:
+        assert list(update_text_index(writer))
+    with open_reader(workspace) as reader:
+        for mode in ("keyword", "regex"):
+            found = answer(reader, mode, Question("needle", Filters(), 3))
+            assert [hit.texts[0] == "needle needle" for hit in found.hits] == [True, False, False]
+            assert found.hits[0].duplicates == 2499
+            assert not found.cut_off
+        short = answer(reader, "keyword", Question("needle", Filters(), 9))
+        assert (len(short.hits), short.cut_off) == (4, False)
+
+
+def test_an_answer_says_where_copies_cut_it_off(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({n: [("user", "text", "needle")] for n in range(1, 1102)})
+    store({2000: [("user", "text", "a needle and words with nothing else to it at all")]})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        found = answer(reader, "semantic", Question("needle", Filters(), 2, encoder))
+        assert (len(found.hits), found.n_read, found.cut_off) == (1, 1000, True)
+        whole = answer(reader, "semantic", Question("needle", Filters(episode_ids=[1, 2, 2000]), 3, encoder))
+        assert (len(whole.hits), whole.cut_off) == (2, False)
+
+
+@pytest.mark.parametrize("mode", registry.names(MODES))
+def test_matches_are_counted_where_a_mode_tells_them(search: Search, workspace: Workspace, mode: str) -> None:
+    with open_reader(workspace) as reader:
+        counts = [
+            count_matches(reader, mode, Question(text, filters, 1))
+            for text, filters in (
+                ("hacked", Filters()),
+                ("hacked", Filters(episode_ids=[2, 3])),
+                ("hacked", Filters(kinds=["reasoning"])),
+                ("zyzzyva", Filters()),
+            )
+        ]
+    told = [Count(5, 5), Count(1, 1), Count(0, 0), Count(0, 0)]
+    assert counts == (told if mode in ("keyword", "regex") else [None] * 4)
+
+
+def test_several_parts_of_an_episode_are_of_one_episode(workspace: Workspace, store: Store, encoder: Encoder) -> None:
+    store({1: [("user", "text", "needle one"), ("assistant", "text", "needle two")], 2: [("user", "text", "needle")]})
+    index(workspace, encoder)
+    with open_reader(workspace) as reader:
+        for mode in ("keyword", "regex"):
+            assert count_matches(reader, mode, Question("needle", Filters(), 1)) == Count(3, 2)
 
 
 @pytest.mark.parametrize("mode", registry.names(MODES))
@@ -272,3 +339,11 @@ def test_words_of_unspaced_text(
     assert hit.snippet == said[place - 1][hit.span.start : hit.span.end]
     assert found in hit.snippet
     assert mode == "hybrid" or not others
+
+
+def test_equally_scored_parts_stand_in_the_order_of_their_meaning(search: Search) -> None:
+    """Those that are no closer than the average part all have a score of 0."""
+    hits = search("hybrid", "zyzzyva poem")
+    assert [hit.score for hit in hits].count(0) > 1
+    similarities = [hit.more["similarity"] for hit in hits if hit.score == 0]
+    assert similarities == sorted(similarities, reverse=True)

@@ -11,12 +11,12 @@ import pytest
 from investigate.analysis.text.embed import update_vectors
 from investigate.analysis.text.encode import Encoder
 from investigate.analysis.text.find import Question, find
-from investigate.analysis.text.first_seen import FirstSeen, first_seen
-from investigate.analysis.text.index import Filters, update_text_index
+from investigate.analysis.text.first_seen import FirstSeen, earliest_first, first_seen
+from investigate.analysis.text.index import Filters, PartKey, update_text_index
 from investigate.analysis.text.like import resemble, telling_terms
 from investigate.analysis.text.rerank import rerank
 from investigate.analysis.text.sample import count_parts, random_parts
-from investigate.store.errors import NotFoundError, UsageError
+from investigate.store.errors import InputError, NotFoundError, UsageError
 from investigate.store.reader import Reader, open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part
@@ -80,6 +80,17 @@ def test_what_is_like_an_episode_obeys_the_filters(reader: Reader, encoder: Enco
     assert 8 not in {hit.span.episode_id for hit in find(reader, "hybrid", whole)}  # says nothing else
 
 
+def test_what_is_like_a_passage_of_a_part(reader: Reader, encoder: Encoder) -> None:
+    """As a hit is copied from the screen: the words of the passage alone, and not the part that it stands in."""
+    start = HACK.index("every check")
+    like = resemble(reader, f"1@1.0 [{start}, {start + len('every check passes')})", Filters())
+    assert like.passages == ("every check passes",)
+    assert like.texts == (HACK,)
+    assert set(like.terms.terms) <= {"every", "check", "passes"}
+    question = Question("", Filters(), 10, encoder, like)
+    assert {1, 2, 3}.isdisjoint(hit.span.episode_id for hit in find(reader, "keyword", question))
+
+
 def test_telling_words_are_rare_and_stand_elsewhere_too(reader: Reader) -> None:
     terms = telling_terms(reader, (HACK,))
     assert "spring" not in terms
@@ -103,6 +114,11 @@ def test_places_that_are_none(reader: Reader) -> None:
         resemble(reader, "99", Filters())
     with pytest.raises(UsageError, match="no text"):
         resemble(reader, "8", Filters(kinds=["reasoning"]))
+    for typed in ("1@1", "1@9", "1@", "1@1.0 [2", "1@1.0 [2, 5) and so on", "log-000001#0@1", "@"):
+        with pytest.raises(UsageError, match="no place"):
+            resemble(reader, typed, Filters())
+    with pytest.raises(InputError, match="characters"):
+        resemble(reader, "1@1.0 [5000, 5010)", Filters())
     with pytest.raises(UsageError, match="--mode hybrid"):
         find(reader, "regex", asked(reader, "1@1.0", None))
 
@@ -230,6 +246,40 @@ def test_the_first_step_is_that_of_the_whole_fold(workspace: Workspace) -> None:
         hits = find(opened, "keyword", Question("word9", late, 10))
         assert first_seen(opened, hits, late) == [FirstSeen(40, 2, 2, 0)]
         assert first_seen(opened, [], late) == []
+
+
+@pytest.mark.parametrize("mode", ["keyword", "regex"])
+def test_the_earliest_of_all_matches_come_first(workspace: Workspace, mode: str) -> None:
+    """Planted: the best match is the latest, the first occurrence one of the worst."""
+    rows = ShardRows()
+    for n in range(1, 41):
+        step = None if n == 40 else 100 - n
+        text = "needle " * (41 - n) + " ".join(f"w{n}x{i}" for i in range(3 * n))
+        episode = Episode("log", str(n), f"{n:032x}", "chat", (Message("user", (Part("text", text),)),), episode_id=n)
+        rows.add_episode(replace(episode, training_step=step, uid=f"{n:032x}"))
+    with open_writer(workspace) as writer:
+        writer.commit(Commit(rows.write(workspace.root), [], []))
+        assert list(update_text_index(writer))
+    with open_reader(workspace) as opened:
+        best = find(opened, mode, Question("needle", Filters(), 3))
+        assert 39 not in {hit.span.episode_id for hit in best}
+        for limit in (1, 3, 40):
+            hits = find(opened, mode, Question("needle", Filters(), limit, earliest=True))
+            ids = [hit.span.episode_id for hit in hits]
+            assert ids == [*range(39, 0, -1), 40][:limit]
+            assert [seen.step for seen in first_seen(opened, hits, Filters())] == [
+                None if n == 40 else 100 - n for n in ids
+            ]
+        late = Filters(episode_ids=[1, 5])
+        (hit,) = find(opened, mode, Question("needle", late, 1, earliest=True))
+        assert hit.span.episode_id == 5
+
+
+def test_parts_without_any_step_keep_their_order(workspace: Workspace, store: Store) -> None:
+    store({1: [("user", "text", "a")], 2: [("user", "text", "b")]})
+    keys = [PartKey(2, 0, 0), PartKey(1, 0, 0)]
+    with open_reader(workspace) as opened:
+        assert earliest_first(opened, keys) == keys
 
 
 # Random parts
