@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from .figures import share
 from .options import EncoderOption, JsonOption, SeedOption, WhereOption, WorkspaceOption
+from .words import counted
 
 if TYPE_CHECKING:
     from ..analysis.text.cluster import Cluster, Clusters
+    from ..analysis.text.cluster_units import Place
 
-_SHOWN: Final = ("cluster_id", "size", "share", "stability", "label", "representatives", "enriched")
+_ELSEWHERE: Final = "more / less than elsewhere"
+_SHOWN: Final = ("cluster_id", "size", "share", "stability", "label", "e.g.", _ELSEWHERE)
+_DROP: Final = ("share", _ELSEWHERE, "size")
 _BY: Final = ("training_step", "reward", "model")
 _Q: Final = 0.05
 
@@ -33,7 +40,7 @@ def command(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Group episodes, messages or chunks by what is said in them; name each group and show its most typical episodes.
+    """Group episodes, messages or chunks by what is said in them; name each group and show the most typical of them.
 
     What is no clearer than chance is said, and not stored as groups.
     """
@@ -54,44 +61,69 @@ def command(
     only = {"kinds": choices(kinds, KINDS, "--in") or [], "roles": choices(roles, ROLES, "--role") or []}
     with open_reader(opened) as reader:
         chosen = ready_encoder(reader, encoder)
-        ids = reader.select_ids(where) if where else None
+        n_retired = reader.n_retired()
+        ids = None if where is None else reader.select_ids(where)
         found = cluster_episodes(
             reader, chosen, episode_ids=ids, **only, level=level, algorithm=algorithm, min_size=min_size, seed=seed
         )
-        if plot is not None:
-            _write_map(plot, found, seed)
-    if found.collapse is not None:
+    settings: dict[str, Any] = {
+        "level": level,
+        "algorithm": algorithm,
+        "encoder": found.encoder,
+        "in": kinds,
+        "role": roles,
+    }
+    settings |= {"min_size": min_size, "where": where, "seed": seed}
+    noted = settings | {"n_retired": n_retired}
+    run_id = None
+    if found.collapse is None:
+        with open_writer(opened) as writer:
+            run_id = writer.commit_run("cluster", noted, as_tables(found))
+    if plot is not None:
+        _write_map(plot, found, run_id, settings)
+    if run_id is None:
         say(f"{_counted(found)} {found.collapse} Nothing is stored.")
         return
-    settings = {"where": where, "level": level, "algorithm": algorithm, "encoder": found.encoder, "seed": seed}
-    with open_writer(opened) as writer:
-        run_id = writer.commit_run("cluster", settings, as_tables(found))
     if as_json:
         print_json(_as_json(run_id, found))
     else:
         _show(found, by)
         say(f"{run_id}: {_counted(found)}")
         say(_trust(found))
+        say(_next(run_id, found))
     if found.warning:
         say(f"Warning: {found.warning}")
 
 
 def _counted(found: Clusters) -> str:
-    said = f"{len(found.units.places):,} {found.level}s by {found.encoder}; {found.n_folded} duplicates folded"
+    said = f"{counted(len(found.units.places), found.level)} by {found.encoder}"
+    said += f"; {counted(found.n_folded, 'duplicate')} folded"
     n_texts = len(found.units.texts)
     if n_texts < len(found.units.places):
-        said += f", {n_texts:,} different texts"
+        said += f", {counted(n_texts, 'different text')}"
     return said + "."
 
 
 def _trust(found: Clusters) -> str:
+    from ..analysis.text.stability import TRUSTED
+
     n = len(found.units.texts)
     sampled = (
         "" if found.n_sampled == n else f" {found.n_sampled:,} texts were clustered, the others joined the nearest."
     )
     return (
-        f"Stability: mean Jaccard overlap over 10 samples of at most {found.n_stability:,}; below 0.6 do not trust it. "
-        f"Enriched: q < {_Q} over all clusters, environments, models, success and reward.{sampled}"
+        f"Stability: mean Jaccard overlap over 10 samples of at most {found.n_stability:,}; below {TRUSTED} do not "
+        f"trust it. More and less: how many times as common, where q < {_Q} over all clusters, environments, models, "
+        f"success and reward, the last two within environments.{sampled}"
+    )
+
+
+def _next(run_id: str, found: Clusters) -> str:
+    """What to read, and how to follow it over training."""
+    first = found.clusters[0]
+    return (
+        f"Read one: investigate show {first.representatives[0]}. Over training: investigate trend --cluster "
+        f"{run_id}/{first.cluster_id}."
     )
 
 
@@ -100,29 +132,33 @@ def _as_json(run_id: str, found: Clusters) -> list[dict[str, Any]]:
 
     shared = {"run_id": run_id, "level": found.level, "algorithm": found.algorithm, "encoder": found.encoder}
     trust = {"n_sampled": found.n_sampled, "n_stability": found.n_stability}
-    return [{**shared, **asdict(cluster), **trust} for cluster in found.clusters]
+    places = [{"places": [place_text(place) for place in cluster.places]} for cluster in found.clusters]
+    return [{**shared, **asdict(one), **place, **trust} for one, place in zip(found.clusters, places, strict=True)]
 
 
 def _show(found: Clusters, by: str | None) -> None:
     from .output import print_table, print_text, say
 
     rows = [
-        [_enriched(cluster) if name == "enriched" else _cell(cluster, name) for name in _SHOWN]
+        [
+            cluster.cluster_id, cluster.size, share(cluster.share), _stability(cluster), cluster.label,
+            ", ".join(map(place_text, cluster.places)), _elsewhere(cluster),
+        ]
         for cluster in found.clusters
-    ]
-    print_table(_SHOWN, rows, right=_SHOWN[:4])
+    ]  # fmt: skip
+    print_table(_SHOWN, rows, right=_SHOWN[:4], drop=_DROP)
     if by is None:
         return
-    values = list(dict.fromkeys(share.value for share in found.clusters[0].prevalence if share.by == by))
+    values = list(dict.fromkeys(one.value for one in found.clusters[0].prevalence if one.by == by))
     if not values:
         say(f"No episode has a {by}.")
         return
     print_text()
     shares = {
-        (cluster.cluster_id, share.value): f"{share.rate:.0%} [{share.low:.0%}, {share.high:.0%}] n={share.n}"
+        (cluster.cluster_id, one.value): f"{one.rate:.0%} [{one.low:.0%}, {one.high:.0%}] n={one.n}"
         for cluster in found.clusters
-        for share in cluster.prevalence
-        if share.by == by
+        for one in cluster.prevalence
+        if one.by == by
     }
     print_table(
         ("cluster_id", "label", *values),
@@ -134,37 +170,43 @@ def _show(found: Clusters, by: str | None) -> None:
     )
 
 
-def _cell(cluster: Cluster, name: str) -> Any:
-    value = getattr(cluster, name)
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
+def _stability(cluster: Cluster) -> str:
+    """Nothing for what is no cluster."""
+    return "" if isnan(cluster.stability) else f"{cluster.stability:.2f}"
 
 
-def _enriched(cluster: Cluster) -> str:
-    """The two that are least likely to be chance, with how many times as common the cluster is there."""
+def _elsewhere(cluster: Cluster) -> str:
+    """Of each fact the value that is least likely to be chance, with how many times as common the cluster is there."""
     clear = [one for one in cluster.enrichment if one.q < _Q]
-    return "; ".join(f"{one.by} {one.value} {_times(one.ratio)}" for one in clear[:2])
+    first = {one.by: one for one in reversed(clear)}
+    told = sorted(first.values(), key=lambda one: (one.q, one.p))
+    return "; ".join(f"{one.by} {one.value} {_times(one.ratio)}" for one in told)
 
 
 def _times(ratio: float) -> str:
-    return "only" if ratio == float("inf") else "×>100" if ratio > 100 else f"×{ratio:.2g}"
+    if ratio in (0.0, inf):
+        return "only" if ratio else "never"
+    return "×>100" if ratio > 100 else "×<0.01" if ratio < 0.01 else f"×{ratio:.2g}"
 
 
-def _write_map(path: Path, found: Clusters, seed: int) -> None:
+def _write_map(path: Path, found: Clusters, run_id: str | None, settings: Mapping[str, Any]) -> None:
     from ..analysis.text.cluster_layout import METHOD, lay_out
-    from .cluster_map import Dot, render_map
+    from .cluster_map import Dot, Group, render_map
     from .output import say
 
-    plane = lay_out(found.reduced, seed)[found.units.equals]
-    names = {cluster.cluster_id: cluster.label for cluster in found.clusters}
+    plane = lay_out(found.reduced, int(settings["seed"]))[found.units.equals]
+    groups = {cluster.cluster_id: Group(cluster.label, cluster.stability) for cluster in found.clusters}
     dots = [
-        Dot(x, y, int(label) if found.collapse is None else -1, _place(place), found.units.texts[text])
+        Dot(x, y, int(label) if found.collapse is None else -1, place_text(place), found.units.texts[text])
         for (x, y), label, place, text in zip(
             plane.tolist(), found.labels, found.units.places, found.units.equals, strict=True
         )
     ]
-    note = f"{_counted(found)} {METHOD}" + (f" {found.collapse}" if found.collapse else "")
+    told = [f"{name} {value}" for name, value in settings.items() if value is not None]
+    note = f"{_counted(found)} {run_id or 'Not stored'}: {', '.join(told)}. {METHOD}"
+    note += f" {found.collapse}" if found.collapse else ""
     try:
-        path.write_text(render_map("Clusters", note, dots, names), encoding="utf-8")
+        path.write_text(render_map("Clusters", note, dots, groups), encoding="utf-8")
     except OSError as error:
         from ..store.errors import InputError
 
@@ -172,8 +214,8 @@ def _write_map(path: Path, found: Clusters, seed: int) -> None:
     say(f"The map is in {path}.")
 
 
-def _place(place: tuple[int, int | None, int | None, int | None, int | None]) -> str:
-    """As in EPISODE@message.part, as far as the level has it."""
+def place_text(place: Place) -> str:
+    """As in ``EPISODE@message.part``, as far as the level has it."""
     episode_id, message_index, part_index, start, end = place
     said = str(episode_id)
     if message_index is not None:

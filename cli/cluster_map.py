@@ -20,6 +20,10 @@ from .output import one_line
 
 _GRID: Final = 32_000
 _TEXT_CHARS: Final = 120
+_COLOURS: Final = (
+    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf",
+)  # fmt: skip
+"""As many as a reader tells apart; more groups are grey."""
 _STYLE: Final = """
 :root { color-scheme: light dark }
 * { box-sizing: border-box }
@@ -39,8 +43,9 @@ canvas { position: absolute; inset: 0; width: 100%; height: 100%; cursor: grab; 
 #legend i { flex: none; width: .7rem; height: .7rem; border-radius: 50% }
 #legend span { flex: 1; min-width: 0; overflow-wrap: anywhere }
 #legend small { opacity: .7; font-variant-numeric: tabular-nums }
-@media (max-width: 48rem) { main { flex-direction: column } #frame { flex: none; height: 62vh }
-  body { height: auto } #legend { width: 100% } }
+#legend p { margin: .7rem 0 .2rem; padding-top: .4rem; border-top: 1px solid #8886; opacity: .75 }
+@media (max-width: 48rem) { body { height: auto; min-height: 100vh } main { flex-direction: column }
+  #frame { flex: none; aspect-ratio: 1; max-height: 88vh } #legend { width: 100% } }
 """
 
 
@@ -55,18 +60,45 @@ class Dot:
     text: str
 
 
-def render_map(title: str, note: str, dots: Sequence[Dot], names: Mapping[int, str]) -> str:
-    """The page. ``names`` are the labels of the clusters; the legend has them by size, those without one last."""
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What the legend says of a cluster; ``stability`` is 0 to 1, NaN where it has none."""
+
+    label: str
+    stability: float
+
+
+def render_map(title: str, note: str, dots: Sequence[Dot], groups: Mapping[int, Group]) -> str:
+    """The page, with a group for each cluster. The legend has those of the stability to be trusted first, by size, as
+    many in colour as can be told apart; then, in grey, what else is trusted, what is not, and what is in no cluster."""
+    from ..analysis.text.stability import TRUSTED
+
     sizes = Counter(dot.cluster_id for dot in dots)
-    order = sorted(sizes, key=lambda number: (number < 0, -sizes[number], number))
+
+    def doubt(number: int) -> int:
+        return 3 if number < 0 else 2 if groups[number].stability < TRUSTED else 0
+
+    order = sorted(sizes, key=lambda number: (doubt(number), -sizes[number], number))
+    kinds = [doubt(number) or int(place >= len(_COLOURS)) for place, number in enumerate(order)]
     rank = {number: place for place, number in enumerate(order)}
+    texts = {text: place for place, text in enumerate(dict.fromkeys(dot.text for dot in dots))}
     data = {
         "x": [round(dot.x * _GRID) for dot in dots],
         "y": [round(dot.y * _GRID) for dot in dots],
         "cluster": [rank[dot.cluster_id] for dot in dots],
         "place": [dot.place for dot in dots],
-        "text": [one_line(dot.text[: 2 * _TEXT_CHARS])[:_TEXT_CHARS] for dot in dots],
-        "names": [one_line(names.get(number, "")) if number >= 0 else "(none)" for number in order],
+        "text": [texts[dot.text] for dot in dots],
+        "texts": [one_line(text[: 2 * _TEXT_CHARS])[:_TEXT_CHARS] for text in texts],
+        "names": [one_line(groups[number].label) if number >= 0 else "(none)" for number in order],
+        "stability": [f"{groups[number].stability:.2f}" if number >= 0 else "" for number in order],
+        "kinds": kinds,
+        "captions": [
+            "",
+            "Groups beyond the colours that can be told apart:",
+            f"Stability below {TRUSTED}, not to be trusted:",
+            "In no group:",
+        ],
+        "colours": _COLOURS,
         "numbers": order,
         "sizes": [sizes[number] for number in order],
     }
@@ -77,8 +109,9 @@ def render_map(title: str, note: str, dots: Sequence[Dot], names: Mapping[int, s
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
-        f'<p class="note">{escape(one_line(note))} Drag to move, wheel to zoom, double-click to reset; a name in the '
-        'legend hides and shows its group.</p><main><div id="frame"><canvas id="map" tabindex="0" role="img" '
+        f'<p class="note">{escape(one_line(note))} Drag to move, wheel to zoom, double-click to reset. Point at a '
+        "dot or a name to see its group; a click on a name hides and shows it. Numbers in the legend: size, "
+        'stability.</p><main><div id="frame"><canvas id="map" tabindex="0" role="img" '
         f'aria-label="{len(dots)} items in {len(order)} groups"></canvas><div id="tip"></div></div>'
         '<div id="legend"></div></main>'
         f'<script type="application/json" id="dots">{_inert(data)}</script><script>{SCRIPT}</script></body></html>\n'

@@ -14,7 +14,7 @@ const n = dots.x.length, grid = 32000;
 const canvas = document.getElementById("map"), tip = document.getElementById("tip");
 const pen = canvas.getContext("2d"), hidden = new Set();
 const dark = matchMedia("(prefers-color-scheme: dark)");
-let scale = 1, left = 0, top_ = 0, side = 1, queued = false, drag = null;
+let scale = 1, left = 0, top_ = 0, side = 1, queued = false, drag = null, marked = -1;
 
 // Dots by cluster, so that each colour is set once; and in cells, so that what is near the pointer is found at once.
 const members = dots.names.map(() => []);
@@ -27,12 +27,9 @@ for (let i = 0; i < n; i++) {
   cell.get(key).push(i);
 }
 
-// Neighbouring numbers get hues far apart (the golden angle), and three lightnesses.
-function colour(group) {
-  if (dots.numbers[group] < 0) return dark.matches ? "#777" : "#aaa";
-  const light = (dark.matches ? 62 : 44) + [0, 9, -9][group % 3];
-  return `hsl(${(group * 137.508 + 210) % 360} 65% ${light}%)`;
-}
+// What has no colour of its own: beyond the colours, not to be trusted, in no group.
+const greys = () => dark.matches ? ["#b4b4b4", "#858585", "#555"] : ["#6b6b6b", "#a3a3a3", "#cfcfcf"];
+const colour = (group) => dots.kinds[group] ? greys()[dots.kinds[group] - 1] : dots.colours[group];
 const toX = (v) => left + (v / grid + 1) / 2 * side * scale;
 const toY = (v) => top_ + (1 - v / grid) / 2 * side * scale;
 
@@ -47,18 +44,22 @@ function draw() {
   canvas.width = box.width * ratio; canvas.height = box.height * ratio;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   const size = Math.max(1.2, Math.min(7, 60 / Math.sqrt(n) * Math.sqrt(scale) + 1));
-  for (let group = members.length - 1; group >= 0; group--) {
-    if (hidden.has(group)) continue;
-    pen.fillStyle = colour(group);
-    pen.globalAlpha = dots.numbers[group] < 0 ? 0.5 : 0.8;
-    for (const i of members[group]) {
-      const x = toX(dots.x[i]), y = toY(dots.y[i]);
-      if (x < -9 || y < -9 || x > box.width + 9 || y > box.height + 9) continue;
-      if (size < 3) pen.fillRect(x - size / 2, y - size / 2, size, size);
-      else { pen.beginPath(); pen.arc(x, y, size / 2, 0, 6.2832); pen.fill(); }
-    }
+  for (let group = members.length - 1; group >= 0; group--)
+    if (group !== marked) drawGroup(group, colour(group), marked < 0 ? 0.8 : 0.25, size, box);
+  const strong = dark.matches ? "#fff" : "#000";
+  if (marked >= 0) drawGroup(marked, dots.kinds[marked] ? strong : colour(marked), 1, size, box);
+}
+function drawGroup(group, ink, alpha, size, box) {
+  if (hidden.has(group)) return;
+  pen.fillStyle = ink; pen.globalAlpha = alpha;
+  for (const i of members[group]) {
+    const x = toX(dots.x[i]), y = toY(dots.y[i]);
+    if (x < -9 || y < -9 || x > box.width + 9 || y > box.height + 9) continue;
+    if (size < 3) pen.fillRect(x - size / 2, y - size / 2, size, size);
+    else { pen.beginPath(); pen.arc(x, y, size / 2, 0, 6.2832); pen.fill(); }
   }
 }
+function mark(group) { if (group !== marked) { marked = group; redraw(); } }
 function redraw() { if (!queued) { queued = true; requestAnimationFrame(draw); } }
 
 function nearest(x, y) {
@@ -81,10 +82,11 @@ function name(group) {
 function show(x, y) {
   const i = nearest(x, y);
   tip.style.display = i < 0 ? "none" : "block";
+  mark(i < 0 || dots.kinds[dots.cluster[i]] === 3 ? -1 : dots.cluster[i]);
   if (i < 0) return;
   const head = document.createElement("b");
   head.textContent = `${dots.place[i]} · ${name(dots.cluster[i])}`;
-  tip.replaceChildren(head, dots.text[i]);
+  tip.replaceChildren(head, dots.texts[dots.text[i]]);
   const box = canvas.getBoundingClientRect();
   tip.style.left = Math.max(0, Math.min(x + 14, box.width - tip.offsetWidth - 4)) + "px";
   tip.style.top = Math.max(0, Math.min(y + 14, box.height - tip.offsetHeight - 4)) + "px";
@@ -108,7 +110,7 @@ canvas.addEventListener("pointermove", (e) => {
     tip.style.display = "none"; redraw();
   } else show(e.offsetX, e.offsetY);
 });
-canvas.addEventListener("pointerleave", () => { tip.style.display = "none"; });
+canvas.addEventListener("pointerleave", () => { tip.style.display = "none"; mark(-1); });
 canvas.addEventListener("dblclick", () => { fit(); redraw(); });
 canvas.addEventListener("keydown", (e) => {
   const box = canvas.getBoundingClientRect(), step = 40;
@@ -122,9 +124,15 @@ canvas.addEventListener("keydown", (e) => {
 
 const legend = document.getElementById("legend"), swatches = [];
 dots.names.forEach((_, group) => {
+  if (dots.kinds[group] && dots.kinds[group] !== dots.kinds[group - 1]) {
+    const caption = document.createElement("p");
+    caption.textContent = dots.captions[dots.kinds[group]];
+    legend.append(caption);
+  }
   const button = document.createElement("button"), swatch = document.createElement("i");
   const label = document.createElement("span"), count = document.createElement("small");
-  label.textContent = name(group); count.textContent = dots.sizes[group].toLocaleString("en");
+  label.textContent = name(group);
+  count.textContent = [dots.sizes[group].toLocaleString("en"), dots.stability[group]].filter(Boolean).join(" · ");
   swatches.push(swatch);
   button.setAttribute("aria-pressed", "true");
   button.append(swatch, label, count);
@@ -132,6 +140,8 @@ dots.names.forEach((_, group) => {
     if (!hidden.delete(group)) hidden.add(group);
     button.setAttribute("aria-pressed", String(!hidden.has(group))); redraw();
   });
+  for (const on of ["pointerenter", "focus"]) button.addEventListener(on, () => mark(group));
+  for (const off of ["pointerleave", "blur"]) button.addEventListener(off, () => mark(-1));
   legend.append(button);
 });
 function paint() { swatches.forEach((swatch, group) => { swatch.style.background = colour(group); }); redraw(); }

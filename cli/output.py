@@ -20,6 +20,7 @@ _CONTROL: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNS}]")
 _ESCAPED: Final = re.compile(f"[\x7f-\x9f\u2028\u2029{_TURNS}]")
 _CELL_CHARS: Final = 500
 _NARROWEST: Final = 12
+_GAP: Final = 3
 
 
 def clean(text: str) -> str:
@@ -71,9 +72,13 @@ def print_text(text: str = "") -> None:
     print(clean(text))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = (), drop: Sequence[str] = ()
+) -> None:
     """A table on stdout: on a terminal cut to its width, columns in ``right`` aligned right; piped, whole cells between
-    tabs, so that nothing is lost to ``grep`` or ``cut``."""
+    tabs, so that nothing is lost to ``grep`` or ``cut``. Where a terminal is too narrow for all columns, those in
+    ``drop`` go first, in that order, then the others from the right: what qualifies a claim should go
+    after what it can do without."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             print("\t".join("" if cell is None else one_line(_show(cell)) for cell in row))
@@ -86,13 +91,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Se
     # A number that is cut is another number, so its column is as wide as it is, or is left out and named.
     widest = [max(map(len, (name, *(row[place] for row in cells)))) for place, name in enumerate(columns)]
     widths = [
-        widest[place] if name in right else max(len(name), min(widest[place], _NARROWEST))
+        widest[place] if name in right else max([min(widest[place], _NARROWEST), *map(len, name.split())])
         for place, name in enumerate(columns)
     ]
     screen = console()
     shown = list(range(len(columns)))
-    while len(shown) > 1 and sum(widths[place] + 3 for place in shown) > screen.width:
-        shown.pop()
+    going = [columns.index(name) for name in drop if name in columns]
+    going += [place for place in reversed(shown) if place not in going]
+    while len(shown) > 1 and sum(widths[place] + _GAP for place in shown) - _GAP > screen.width:
+        shown.remove(going.pop(0))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for place in shown:
         if columns[place] in right:
@@ -103,7 +110,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Se
         table.add_row(*(Text(row[place], overflow="ellipsis") for place in shown))
     screen.print(table)
     if len(shown) < len(columns):
-        say(f"No room for: {', '.join(columns[len(shown) :])}. A wider terminal or --json shows them.")
+        lost = [name for place, name in enumerate(columns) if place not in shown]
+        say(f"No room for: {', '.join(lost)}. A wider terminal or --json shows them.")
 
 
 def _show(value: Any) -> str:

@@ -17,11 +17,13 @@ from .figures import number
 STYLE: Final = """
 :root { --mark: #1f6fb5; --band: #1f6fb52e; --warn: #b5471f; --grid: #8885 }
 @media (prefers-color-scheme: dark) { :root { --mark: #6cb2f0; --band: #6cb2f03a; --warn: #f0946c } }
-svg.plot { width: 100%; max-width: 46rem; height: auto; display: block; margin: .6rem 0 }
+.plots { overflow-x: auto; margin: .6rem 0; max-width: 46rem }
+svg.plot { width: 100%; height: auto; display: block; overflow: visible }
 svg.plot text { fill: currentColor; font: 12px system-ui, sans-serif }
 svg.plot .title { font-weight: 600 } svg.plot .axis { opacity: .75 } svg.plot .end { text-anchor: end }
 svg.plot .middle { text-anchor: middle } svg.plot .bar { fill: var(--mark) } svg.plot .band { fill: var(--band) }
 svg.plot .line { fill: none; stroke: var(--mark); stroke-width: 2 } svg.plot .dot { fill: var(--mark) }
+@media (max-width: 40rem) { svg.curve text { font-size: 20px } svg.rows { min-width: 38rem } }
 svg.plot .whisker { stroke: currentColor; stroke-width: 1.5 } svg.plot .grid { stroke: var(--grid) }
 """
 
@@ -79,7 +81,7 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
             drawn.append(_line("whisker", low, middle, high, middle))
             edges.append(high)
         drawn.append(f'<text x="{max(edges) + 6:.1f}" y="{middle + 4:.1f}">{note}</text></g>')
-    return _frame(title, "".join(drawn), _TITLE_HEIGHT + len(rows) * _ROW + 6)
+    return _frame("rows", title, "".join(drawn), _TITLE_HEIGHT + len(rows) * _ROW + 6)
 
 
 def histogram(title: str, bins: Sequence[tuple[float, float, int]]) -> str:
@@ -101,16 +103,23 @@ def histogram(title: str, bins: Sequence[tuple[float, float, int]]) -> str:
         if place % every == 0:
             at = left + wide / 2 if low == high else left
             drawn.append(f'<text class="axis middle" x="{at:.1f}" y="{base + 16}">{number(low)}</text>')
-    return _frame(title, "".join(drawn), height)
+    return _frame("rows", title, "".join(drawn), height)
 
 
-def line(title: str, points: Sequence[Point], from_zero: bool = False) -> str:
-    """A line through the values, over the band of their intervals; broken where there is no value."""
+def top(points: Sequence[Point]) -> float:
+    """The highest value or end of an interval, for lines that are to have one scale; 0 of none."""
+    return max((end for point in points for end in _heights(point)), default=0.0)
+
+
+def line(title: str, points: Sequence[Point], from_zero: bool = False, to: float | None = None) -> str:
+    """A line through the values, over the band of their intervals; broken where there is no value. The scale goes at
+    least up ``to``."""
     known = [point for point in points if point.value is not None and isfinite(point.value)]
     if not known:
-        return _frame(title, f'<text class="axis" x="{_LEFT}" y="{_TITLE_HEIGHT + 20}">no values</text>', 60)
-    heights = [value for point in known for value in (point.value, point.low, point.high) if value is not None]
-    least, most = min([*heights, 0.0] if from_zero else heights), max(heights)
+        nothing = f'<text class="axis" x="{_LEFT}" y="{_TITLE_HEIGHT + 20}">no values</text>'
+        return _frame("curve", title, nothing, 60)
+    heights = [end for point in known for end in _heights(point)]
+    least, most = min([*heights, 0.0] if from_zero else heights), max([*heights, *([] if to is None else [to])])
     if least == most:
         least, most = least - 0.5, most + 0.5
     first, last = points[0].x, points[-1].x
@@ -142,7 +151,12 @@ def line(title: str, points: Sequence[Point], from_zero: bool = False) -> str:
         ]
     for value, place in ((first, "axis"), (last, "axis end")):
         drawn.append(f'<text class="{place}" x="{x_of(value):.1f}" y="{base + 16}">{number(value)}</text>')
-    return _frame(title, "".join(drawn), base + 24)
+    return _frame("curve", title, "".join(drawn), base + 24)
+
+
+def _heights(point: Point) -> list[float]:
+    ends = (point.value, point.low, point.high)
+    return [end for end in ends if end is not None and isfinite(end)]
 
 
 def _runs(points: Sequence[Point]) -> list[list[Point]]:
@@ -186,9 +200,10 @@ def _cut(label: str) -> str:
     return label if len(label) <= _LABEL_CHARS else label[: _LABEL_CHARS - 1] + "…"
 
 
-def _frame(title: str, drawn: str, height: float) -> str:
+def _frame(kind: str, title: str, drawn: str, height: float) -> str:
+    """On a narrow screen a curve has larger text, and rows, whose labels would not fit then, are scrolled."""
     name = escape(title)
     return (
-        f'<svg class="plot" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{name}">'
-        f'<text class="title" x="0" y="15">{name}</text>{drawn}</svg>'
+        f'<div class="plots"><svg class="plot {kind}" viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
+        f'aria-label="{name}"><text class="title" x="0" y="15">{name}</text>{drawn}</svg></div>'
     )

@@ -40,6 +40,7 @@ def command(
     """Show how often something happens over training steps, beside the rate at an equal mix of environments and
     lengths; find the step where it changes, where, and whether it is rewarded."""
     from ..analysis.text.trend import as_tables, make_trend
+    from ..analysis.text.trend_members import near_words
     from ..store.errors import InputError
     from ..store.reader import open_reader
     from ..store.workspace import open_workspace
@@ -54,13 +55,14 @@ def command(
         if behaviour.kind == "keyword":
             update_index(reader)
         trend = make_trend(reader, behaviour, where=where, length=length, seed=seed)
+        near = near_words(reader, behaviour, where) if not trend.k and behaviour.kind == "keyword" else []
     parameters = {
         "kind": behaviour.kind, "text": behaviour.text, "in": kinds, "role": roles, "where": where, "length": length,
         "seed": seed,
     }  # fmt: skip
     with open_writer(opened) as writer:
         run_id = writer.commit_run("trend", parameters, as_tables(trend))
-    _print(trend, behaviour, run_id, as_json)
+    _print(trend, behaviour, run_id, near, as_json)
     if html is not None:
         _write_page(html, trend, where)
 
@@ -123,29 +125,39 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__slots__}
 
 
-def _print(trend: Trend, behaviour: Behaviour, run_id: str, as_json: bool) -> None:
+def _print(trend: Trend, behaviour: Behaviour, run_id: str, near: list[tuple[str, int]], as_json: bool) -> None:
     from ..analysis.text.trend import points
     from ..analysis.text.trend_verdicts import caveats, verdicts
-    from .output import print_json, print_table, print_text, say
-    from .trend_rows import LOCAL_COLUMNS, POINT_COLUMNS, local_rows, point_rows, sparklines
+    from .output import print_json, print_text, say
 
     if as_json:
-        print_json([*points(trend), summary(trend, run_id)])
+        words = [{"word": word, "episodes": n} for word, n in near]
+        print_json([*points(trend), summary(trend, run_id) | {"near": words}])
         return
-    print_table(POINT_COLUMNS, point_rows(trend), right=POINT_COLUMNS)
+    if trend.k:
+        _print_tables(trend)
+    for sentence in verdicts(trend):
+        print_text(sentence)
+    if near:
+        print_text(f"Words near it: {', '.join(f'{word} ({n:,})' for word, n in near)}; endings count.")
+    for sentence in [*_any_word(behaviour), *caveats(trend)]:
+        say(sentence)
+    say(f"Stored as {run_id}.")
+
+
+def _print_tables(trend: Trend) -> None:
+    from .output import print_table, print_text
+    from .trend_rows import LOCAL_COLUMNS, LOCAL_DROP, POINT_COLUMNS, POINT_DROP, local_rows, point_rows, sparklines
+
+    print_table(POINT_COLUMNS, point_rows(trend), right=POINT_COLUMNS, drop=POINT_DROP)
     print_text()
     local = local_rows(trend)
     if len(local) > 1:
-        print_table(LOCAL_COLUMNS, local, right=LOCAL_COLUMNS[1:])
+        print_table(LOCAL_COLUMNS, local, right=LOCAL_COLUMNS[1:], drop=LOCAL_DROP)
         print_text()
     for line in sparklines(trend):
         print_text(line)
     print_text()
-    for sentence in verdicts(trend):
-        print_text(sentence)
-    for sentence in [*_any_word(behaviour), *caveats(trend)]:
-        say(sentence)
-    say(f"Stored as {run_id}.")
 
 
 def _any_word(behaviour: Behaviour) -> list[str]:

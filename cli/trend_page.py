@@ -21,6 +21,7 @@ _STYLE = (
     """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1, p { overflow-wrap: anywhere }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin: 2.2rem 0 .3rem }
 .note { opacity: .75; font-size: .9rem; max-width: 46rem; margin: .3rem 0 }
 .verdict { max-width: 46rem; margin: .4rem 0 }
@@ -54,22 +55,20 @@ def render_trend(trend: Trend, where: str | None) -> str:
 
 
 def _curves(trend: Trend) -> str:
-    curve = trend.curve
-    drawn = []
-    for title, values, low, high in (
-        ("Share of episodes by training step, crude", curve.rate, curve.low, curve.high),
-        (
-            "The same at equal composition", curve.standardised, curve.standardised_low, curve.standardised_high,
-        ),
-    ):  # fmt: skip
-        points = [
-            plots.Point(float(first), *((v, a, b) if n else (None, None, None)))
-            for (first, _), n, v, a, b in zip(
-                trend.steps, curve.n.tolist(), values.tolist(), low.tolist(), high.tolist(), strict=True
-            )
-        ]
-        drawn.append(plots.line(title, points, from_zero=True))
-    return "".join(drawn)
+    """Both on one scale, so that they can be held against each other."""
+    curve, n = trend.curve, trend.curve.n.tolist()
+    drawn = [
+        (title, [
+            plots.Point(float(first), *(ends if known else (None, None, None)))
+            for (first, _), known, *ends in zip(trend.steps, n, *(column.tolist() for column in columns), strict=True)
+        ])
+        for title, columns in (
+            ("Share of episodes by training step, crude", (curve.rate, curve.low, curve.high)),
+            ("The same at equal composition", (curve.standardised, curve.standardised_low, curve.standardised_high)),
+        )
+    ]  # fmt: skip
+    highest = max(plots.top(points) for _, points in drawn)
+    return "".join(plots.line(title, points, from_zero=True, to=highest) for title, points in drawn)
 
 
 def _bars(trend: Trend) -> str:
@@ -77,12 +76,16 @@ def _bars(trend: Trend) -> str:
     rows = [
         plots.Bar(
             one_line(local.environment), 100 * (local.after - local.before),
-            note=f"{share(local.before)} → {share(local.after)}",
+            None if local.low is None else 100 * local.low, None if local.high is None else 100 * local.high,
+            f"{share(local.before)} → {share(local.after)}",
         )
         for local in trend.environments[:_MOST_BARS]
         if local.before is not None and local.after is not None
     ]  # fmt: skip
-    return plots.bars("Change at the best step of each, in percentage points", rows) if rows else ""
+    if not rows:
+        return ""
+    note = "Whiskers are 95 % intervals that take the step as given; it is the best of those tried, so judge by p."
+    return f'{plots.bars("Change at the best step of each, in percentage points", rows)}<p class="note">{note}</p>'
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

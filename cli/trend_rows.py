@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ..analysis.text.trend import Trend
 
 LOCAL_COLUMNS: Final = ("environment", "k", "n", "before", "after", "from_step", "z", "p")
-POINT_COLUMNS: Final = (*("steps", "k", "n", "rate", "interval", "standardised", "standardised_interval", "covered"),)
+LOCAL_DROP: Final = ("z", "from_step", "k")
+POINT_COLUMNS: Final = ("steps", "k", "n", "rate", "rate_interval", "standardised", "standardised_interval", "covered")
+POINT_DROP: Final = ("covered", "rate", "rate_interval", "k")
+"""What a narrow terminal can do without, the first to go first; the rate goes before its interval."""
 _LEVELS: Final = "▁▂▃▄▅▆▇█"
 
 

@@ -51,7 +51,12 @@ _VIEWS = {
                           sum(n_parts)::BIGINT AS parts FROM episodes GROUP BY source) e USING (source)
         LEFT JOIN (SELECT source, count(*) AS skipped FROM skipped GROUP BY source) k USING (source)""",
     "clusters": "FROM stored_clusters",
-    "cluster_members": "FROM stored_cluster_members",
+    # Of an episode that has a newer revision than the run saw, what was clustered is not what is there.
+    "cluster_members": """
+        SELECT m.*, EXISTS (FROM retired r WHERE r.episode_id = m.episode_id AND r.place > coalesce(u.n_retired, 0))
+               AS stale
+        FROM stored_cluster_members m
+        LEFT JOIN (SELECT run_id, (parameters->>'n_retired')::BIGINT AS n_retired FROM runs) u USING (run_id)""",
     "differences": "FROM stored_differences",
     "trend_points": "FROM stored_trend_points",
     "token_scores": "FROM stored_token_scores",
@@ -145,6 +150,10 @@ class Reader:
         except (duckdb.Error, pa.ArrowException) as error:
             raise UsageError(f"DuckDB refuses that SQL: {_first_line(error)}") from None
 
+    def n_retired(self) -> int:
+        """How many revisions had been replaced at this moment; a run that notes it can tell what is stale later."""
+        return int(self.rows("SELECT coalesce(max(place), 0) AS n FROM retired")[0]["n"])
+
     def existing_ids(self, ids: Sequence[int]) -> list[int]:
         """Those of the ids that are episodes."""
         found = self.rows("SELECT episode_id FROM episodes WHERE episode_id IN (SELECT unnest(?))", [list(ids)])
@@ -152,6 +161,8 @@ class Reader:
 
     def select_ids(self, where: str | None = None, limit: int | None = None) -> list[int]:
         """The ids of episodes for which a predicate on the ``episodes`` view holds, in order."""
+        if where is not None and not where.strip():
+            raise UsageError("The predicate on the episodes view is empty; give one, or leave its option out for all.")
         # A predicate that closes the parenthesis it stands in, to add a query of its own, does not parse here.
         if where and not _is_one_select(f"SELECT CASE WHEN (\n{where}\n) THEN 1 END"):
             raise UsageError(f"--where takes a predicate on the episodes view; {where!r} is none that DuckDB can read.")
@@ -189,7 +200,8 @@ def _snapshot(workspace: Workspace) -> Iterator[tuple[duckdb.DuckDBPyConnection,
         shards = [Shard(*row) for row in rows]
         small: dict[str, tuple[list[str], list[Any]]] = {}
         for name in catalog.SMALL_TABLES:
-            cursor = snapshot.execute(f"SELECT * FROM {name}")
+            # In the order in which they were retired.
+            cursor = snapshot.execute(f"SELECT {'rowid AS place, ' if name == 'retired' else ''}* FROM {name}")
             small[name] = ([column[0] for column in cursor.description], cursor.fetchall())
     with (
         tempfile.TemporaryDirectory(prefix="investigate-") as spill,
@@ -215,7 +227,7 @@ def _snapshot(workspace: Workspace) -> Iterator[tuple[duckdb.DuckDBPyConnection,
 _TYPES = {
     "source_states": "VARCHAR, VARCHAR, BIGINT, BIGINT, BIGINT, BIGINT, VARCHAR, BOOLEAN, VARCHAR, VARCHAR",
     "unread": "VARCHAR, BIGINT, BIGINT, VARCHAR, VARCHAR",
-    "retired": "BIGINT, INTEGER",
+    "retired": "BIGINT, BIGINT, INTEGER",
     "mended": "VARCHAR, VARCHAR, BIGINT, VARCHAR",
     "duplicates": "BIGINT, BIGINT",
     "runs": "VARCHAR, VARCHAR, VARCHAR, VARCHAR",

@@ -17,24 +17,27 @@ from numpy.typing import NDArray
 from ...store.errors import InputError, UsageError
 from ...store.reader import Reader
 from ...store.schemas import CLUSTER_MEMBERS, CLUSTERS
-from .cluster_units import LEVELS, Units, load_units
+from .cluster_units import LEVELS, Place, Units, load_units
 from .clusters import Clustering, cluster_vectors, representatives
 from .encode import Encoder
+from .enrichment import Enrichment, enrichments
 from .grouping import DEFAULT, NOISE, get_algorithm
 from .index import Filters
-from .prevalence import Enrichment, Share, enrichments, prevalence, select_facts
+from .prevalence import Share, prevalence, select_facts
 from .stability import n_drawn, stability
 from .topics import name_clusters
 
 MIN_UNITS: Final = 10
 _PLACE: Final = ("episode_id", "message_index", "part_index", "start", "end")
+_SNIPPET_CHARS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Items that are alike. ``size`` counts items, ``distinct`` their different texts. ``representatives`` are the
-    episodes of the items closest to its middle, best first; ``stability`` is the mean Jaccard overlap over bootstrap
-    repetitions, NaN for noise, 1 for copies of one text."""
+    """Items that are alike. ``size`` counts items, ``distinct`` their different texts. ``label`` is its first terms, or
+    in quotation marks how its most typical item begins, where no word names it. ``places`` are the items closest to
+    its middle, best first, ``representatives`` the episodes that these are of; ``stability`` is the mean Jaccard
+    overlap over bootstrap repetitions, NaN for noise, 1 for copies of one text."""
 
     cluster_id: int
     size: int
@@ -42,6 +45,7 @@ class Cluster:
     label: str
     terms: tuple[str, ...]
     representatives: tuple[int, ...]
+    places: tuple[Place, ...]
     stability: float
     distinct: int
     prevalence: list[Share]
@@ -152,15 +156,17 @@ def _describe(
     for number in numbers:
         size = int((labels == number).sum())
         terms = tuple(names.get(number, ()))
-        closest = dict.fromkeys(int(episodes[first[row]]) for row in middle.get(number, ()))
+        closest = middle.get(number, [])
+        places = tuple(units.places[first[row]] for row in closest)
         clusters.append(
             Cluster(
                 number,
                 size,
                 size / len(labels),
-                "(none)" if number == NOISE else ", ".join(terms[:4]),
+                "(none)" if number == NOISE else ", ".join(terms[:4]) or _snippet(units.texts[closest[0]]),
                 () if number == NOISE else terms,
-                () if number == NOISE else tuple(closest),
+                tuple(dict.fromkeys(place[0] for place in places)),
+                places,
                 float("nan") if number == NOISE else steady.get(number, 1.0),
                 int((texts == number).sum()),
                 shares[number],
@@ -168,6 +174,11 @@ def _describe(
             )
         )
     return clusters
+
+
+def _snippet(text: str) -> str:
+    said = " ".join(text.split())
+    return f"“{said if len(said) <= _SNIPPET_CHARS else said[: _SNIPPET_CHARS - 1] + '…'}”"
 
 
 def as_tables(clusters: Clusters) -> dict[str, pa.Table]:

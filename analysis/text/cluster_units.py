@@ -23,18 +23,19 @@ TEXT_CHARS: Final = 4_000
 """An item is named by the beginning of what it says: names need its topic, not its length."""
 
 Ints = NDArray[np.int64]
+Place = tuple[int, int | None, int | None, int | None, int | None]
+"""(episode_id, message_index, part_index, start, end), None where the level has no such number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
     """``n`` items, the place of each, and the ``m`` distinct texts among them.
 
-    ``places`` has n tuples (episode_id, message_index, part_index, start, end), None where the level has no such
-    number. Item i says ``texts[equals[i]]``, with the vector ``vectors[equals[i]]`` (m, d). ``n_folded`` episodes have
-    the same raw record as an earlier one of those asked for, and are in nothing else.
+    ``places`` has n of them. Item i says ``texts[equals[i]]``, with the vector ``vectors[equals[i]]`` (m, d).
+    ``n_folded`` episodes have the same raw record as an earlier one of those asked for, and are in nothing else.
     """
 
-    places: list[tuple[int, int | None, int | None, int | None, int | None]]
+    places: list[Place]
     equals: Ints
     texts: list[str]
     vectors: NDArray[Any]
@@ -84,7 +85,7 @@ def _place(
     part_index: int | None = None,
     start: int | None = None,
     end: int | None = None,
-) -> tuple[int, int | None, int | None, int | None, int | None]:
+) -> Place:
     return episode_id, message_index, part_index, start, end
 
 

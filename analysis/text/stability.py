@@ -22,6 +22,8 @@ from .grouping import (
     unit_rows,
 )
 
+TRUSTED: Final = 0.6
+"""The least stability of a cluster to go by (Hennig 2007)."""
 N_BOOTSTRAP: Final = 10
 N_DRAWN: Final = 3_000
 """Rows of a repetition, at most: ten of them over all of 100,000 would take ten times as long as the clustering."""

@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ...store.errors import InputError, UsageError
+from ...store.errors import UsageError
 from ...store.reader import Reader
 from ...store.schemas import TREND_POINTS
 from ..changepoint import Change, find_change, trend_z
 from ..standardise import Curve, Floats, Ints, Observations, intraclass, natural_classes, standardise
-from .trend_members import LENGTHS, Behaviour, Members, read_members
+from .trend_members import LENGTHS, Behaviour, Members, check_steps, read_members
 from .trend_reward import RewardLink, reward_link
 
 ALPHA: Final = 0.01
@@ -50,13 +50,16 @@ class Shift:
 @dataclass(frozen=True, slots=True)
 class Local:
     """What one environment says; ``p`` allows for all environments and steps that were tried, and is None, as are
-    ``z`` and ``step``, where its hits were too few to try."""
+    ``z``, ``step`` and the 95 % interval ``low`` to ``high`` of ``after - before`` (see ``Shift``), where its hits were
+    too few to try."""
 
     environment: str
     k: int
     n: int
     before: float | None
     after: float | None
+    low: float | None
+    high: float | None
     z: float | None
     step: int | None
     p: float | None
@@ -122,29 +125,8 @@ def make_trend(
     if length not in LENGTHS:
         raise UsageError(f"--length knows {', '.join(LENGTHS)}; not {length}.")
     members = read_members(reader, behaviour, where, length)
-    n = len(members.hit)
-    if not n:
-        raise InputError(_nothing(members))
-    if len(np.unique(members.step)) < 2:
-        raise InputError(
-            f"All {n:,} episodes are of training step {members.step[0]}, and a trend takes two steps; ingest the "
-            "others, or loosen --where."
-        )
+    check_steps(members, behaviour, where)
     return trend_of(members, behaviour.text, length, seed)
-
-
-def _nothing(members: Members) -> str:
-    if members.without_step:
-        return (
-            f"None of the {members.without_step:,} episodes has a training_step; give it when they are ingested: "
-            "`investigate ingest … --map training_step=COLUMN`."
-        )
-    if members.unknown:
-        return (
-            f"Of none of the {members.unknown:,} episodes is it known: the predicate is NULL for each, or none was "
-            "clustered; count something else."
-        )
-    return "No episode passes --where; see `investigate episodes`."
 
 
 def trend_of(members: Members, series: str, length: str, seed: int) -> Trend:
@@ -246,14 +228,15 @@ def _locals(
     found = []
     for number, name in enumerate(members.environments):
         part = tried.get(number)
-        if part is None or part.at is None:
-            found.append(Local(name, int(hits[number]), int(sizes[number]), None, None, None, None, None, False))
+        k, n = int(hits[number]), int(sizes[number])
+        shift = None if part is None else _shift(_compact(observed, unit, number), part.at, rho)
+        if part is None or part.at is None or shift is None:
+            found.append(Local(name, k, n, None, None, None, None, None, None, None, False))
             continue
-        shift = _shift(_compact(observed, unit, number), part.at, rho)
-        before, after = (shift.before, shift.after) if shift else (None, None)
         found.append(
             Local(
-                name, part.k, part.n, before, after, part.z, steps[part.at][0], part.p, number in change.units,
+                name, part.k, part.n, shift.before, shift.after, shift.low, shift.high, part.z, steps[part.at][0],
+                part.p, number in change.units,
             )
         )  # fmt: skip
     return sorted(found, key=lambda local: (local.z is None, -abs(local.z or 0.0), local.environment))

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from ...store.errors import NotFoundError, UsageError
+from ...store.errors import InputError, NotFoundError, UsageError
 from ...store.reader import Reader
 from .index import Filters, search_text
 from .population import NO_ENVIRONMENT
@@ -23,6 +23,12 @@ from .tokens import parse_query
 MODES: Final = ("keyword", "regex")
 """Those in which a part matches or does not; the others rank."""
 LENGTHS: Final = ("episode", "prompt", "none")
+_UNKNOWN: Final = {"sql": "the predicate is NULL", "cluster": "the run did not cluster them"}
+"""Why it may not be known of an episode whether it shows a behaviour, by the kind of that."""
+_LEAST_BEGINNING: Final = 4
+_ENDING: Final = 3
+"""Letters: of ``evaluate`` they leave what ``evaluation`` and ``evaluated`` begin with too."""
+_MOST_WORDS: Final = 5
 
 _PROMPT_LENGTHS: Final = """
     SELECT p.episode_id, sum(length(p.text))::BIGINT AS length FROM parts p
@@ -94,6 +100,42 @@ def read_members(reader: Reader, behaviour: Behaviour, where: str | None, length
     )  # fmt: skip
 
 
+def check_steps(members: Members, behaviour: Behaviour, where: str | None) -> None:
+    """Raises InputError, with what to do, where the episodes that count are not of two training steps or more."""
+    if not len(members.hit):
+        raise InputError(_nothing(members, behaviour, where))
+    if len(np.unique(members.step)) < 2:
+        raise InputError(_one_step(members, behaviour, where))
+
+
+def _nothing(members: Members, behaviour: Behaviour, where: str | None) -> str:
+    if members.unknown:
+        return (
+            f"It is not known of any of the {members.unknown:,} episodes with a training_step: "
+            f"{_UNKNOWN[behaviour.kind]}; count something else."
+        )
+    if members.without_step:
+        return (
+            f"None of the {members.without_step:,} episodes has a training_step; give it when they are ingested: "
+            "`investigate ingest … --map training_step=COLUMN`."
+        )
+    if where is not None:
+        return "No episode passes --where; see `investigate episodes`."
+    return "The workspace has no episodes; `investigate ingest` reads them from logs."
+
+
+def _one_step(members: Members, behaviour: Behaviour, where: str | None) -> str:
+    n, step = len(members.hit), members.step[0]
+    loosen = "" if where is None else ", or loosen --where"
+    if members.unknown:
+        return (
+            f"Of {members.unknown:,} of the {n + members.unknown:,} episodes with a training_step it is not known "
+            f"({_UNKNOWN[behaviour.kind]}), and the other {n:,} are all of step {step}, where a trend takes two;"
+            f" count something that is known of more{loosen}."
+        )
+    return f"All {n:,} episodes are of training step {step}, and a trend takes two; ingest more steps{loosen}."
+
+
 def _mixed(reader: Reader, where: str | None) -> tuple[str, ...]:
     condition = f"AND (\n{where}\n)" if where else ""
     (row,) = reader.user_table(
@@ -161,6 +203,33 @@ def _regex_ids(reader: Reader, behaviour: Behaviour) -> NDArray[np.int64]:
     return np.asarray(table["episode_id"].to_numpy())
 
 
+def near_words(reader: Reader, behaviour: Behaviour, where: str | None) -> list[tuple[str, int]]:
+    """At most five words that begin like those of four letters or more in a keyword query, which takes no endings off.
+
+    Each with the number of episodes with a training step that have it where the query looked, the most common first.
+    """
+    query = parse_query(behaviour.text)
+    asked = {*query.terms, *(word for phrase in query.phrases for word in phrase)}
+    long = [word for word in asked if word.isalpha() and len(word) >= _LEAST_BEGINNING]
+    beginnings = sorted({word[: max(_LEAST_BEGINNING, len(word) - _ENDING)] for word in long})
+    if not beginnings:
+        return []
+    condition = f" AND (\n{where}\n)" if where else ""
+    ids = reader.user_table(f"SELECT episode_id FROM episodes WHERE training_step IS NOT NULL{condition}")
+    pattern = rf"(?:^|[^\pL\pN])((?:{'|'.join(beginnings)})[\pL\pN]*)"
+    rows = reader.rows(
+        """SELECT word, count(DISTINCT original) AS n FROM (
+               SELECT coalesce(duplicate_of, episode_id) AS original,
+                      unnest(list_distinct(regexp_extract_all(lower(text), ?, 1))) AS word
+               FROM parts JOIN episodes USING (episode_id)
+               WHERE episode_id IN (SELECT unnest(?)) AND (? IS NULL OR kind IN (SELECT unnest(?)))
+                     AND (? IS NULL OR role IN (SELECT unnest(?))))
+           GROUP BY 1 ORDER BY n DESC, word LIMIT ?""",
+        [pattern, ids["episode_id"].to_pylist(), *2 * [behaviour.kinds], *2 * [behaviour.roles], _MOST_WORDS],
+    )
+    return [(row["word"], row["n"]) for row in rows]
+
+
 def _checked(reader: Reader, behaviour: Behaviour) -> str | None:
     if behaviour.kind != "sql":
         return None
@@ -184,7 +253,9 @@ def _cluster_sql(reader: Reader, behaviour: Behaviour) -> str | None:
     if not row["k"]:
         what = f"run {run_id} has no cluster {number}" if row["n"] else f"there is no run {run_id} of clusters"
         raise NotFoundError(f'Of clusters, {what}; see `investigate sql "SELECT * FROM clusters"`.')
-    run = f"SELECT episode_id FROM cluster_members WHERE run_id = '{run_id.replace(chr(39), chr(39) * 2)}'"
+    # What an episode has become since is in no cluster.
+    quoted = run_id.replace("'", "''")
+    run = f"SELECT episode_id FROM cluster_members WHERE NOT stale AND run_id = '{quoted}'"
     return (
         f"CASE WHEN episode_id IN ({run} AND cluster_id = {int(number)}) THEN true "
         f"WHEN episode_id IN ({run}) THEN false END"

@@ -69,6 +69,8 @@ def _how_often(trend: Trend) -> str:
 
 def _changed(trend: Trend) -> str:
     change, place, shift = trend.change, trend.change_steps, trend.shift
+    if trend.k in (0, trend.n):
+        return f"{'Every' if trend.k else 'No'} episode has it, so there is no change to look for."
     if change.p is None:
         return (
             f"Too little to test for a change: with {trend.k:,} of {trend.n:,} episodes no step has ten expected ones "
@@ -152,12 +154,14 @@ def _where(trend: Trend) -> str:
 
 def _rewarded(trend: Trend) -> str:
     link = trend.reward
+    if trend.k in (0, trend.n):
+        return ""
     missing = link.missing_with + link.missing_without
-    lost = f"; {missing:,} rewards missing" if missing else ""
+    lost = f"; {_counted(missing, 'reward')} missing" if missing else ""
     if not link.known_with or not link.known_without:
         return (
-            f"Whether it is rewarded cannot be told: {link.known_with:,} rewards with it, {link.known_without:,} "
-            f"without{lost}."
+            f"Whether it is rewarded cannot be told: {_counted(link.known_with, 'reward')} with it, "
+            f"{link.known_without:,} without{lost}."
         )
     where = {"group": "the same group and step", "stratum": "the same stratum and bin of steps"}[link.block]
     if link.difference is None or link.low is None or link.high is None:
@@ -166,7 +170,10 @@ def _rewarded(trend: Trend) -> str:
             f"{_counted(link.n_units, 'case')}{lost}."
         )
     told = f"{link.difference:+.3g} [{link.low:+.3g}, {link.high:+.3g}]"
-    tail = f"({link.n_with:,} episodes with it, {link.n_without:,} without, in {link.n_blocks:,} blocks{lost})"
+    tail = (
+        f"({_counted(link.n_with, 'episode')} with it, {link.n_without:,} without, in "
+        f"{_counted(link.n_blocks, 'block')}{lost})"
+    )
     if link.low > 0 or link.high < 0:
         return f"Reward with it is {'higher' if link.low > 0 else 'lower'} within {where}: {told} {tail}."
     return f"No difference of reward found within {where}: {told} {tail}."

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 from investigate.cli import cluster
-from investigate.cli.cluster_map import Dot, render_map
+from investigate.cli.cluster_map import Dot, Group, render_map
 from investigate.store.errors import InputError, UsageError
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
@@ -108,11 +108,11 @@ def test_a_plot_that_cannot_be_written(topics: Path, tmp_path: Path) -> None:
         assert isinstance(run(topics, "--plot", path).exception, InputError)
 
 
-def shown(page: Path, tmp_path: Path) -> str:
+def shown(page: Path, tmp_path: Path, size: str = "1200,900") -> str:
     quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--disable-quic"]
     done = subprocess.run(
         [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-component-update",
-         "--virtual-time-budget=20000", "--window-size=1200,900",
+         "--virtual-time-budget=20000", f"--window-size={size}",
          f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
@@ -140,13 +140,89 @@ def test_a_browser_draws_the_map_and_runs_nothing_of_a_log(topics: Path, tmp_pat
 def test_hostile_names_and_texts_stay_text(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     dots = [Dot(-1.0, 1.0, 0, HOSTILE, HOSTILE), Dot(1.0, -1.0, -1, "2", "b")]
-    page.write_text(render_map("a & <title>", HOSTILE, dots, {0: HOSTILE}), encoding="utf-8")
+    page.write_text(render_map("a & <title>", HOSTILE, dots, {0: Group(HOSTILE, 0.9)}), encoding="utf-8")
     dom = shown(page, tmp_path)
     assert "<title>a &amp; &lt;title&gt;</title>" in dom
     assert dom.count("<script") == 2
     assert "<img" not in dom
     assert "&lt;img" in dom
     assert "(none)" in dom
+
+
+def groups_of(page: str) -> tuple[list[int], list[int]]:
+    """Numbers of the groups in order of the legend, and what kind each is: coloured, beyond colours, unsure, none."""
+    data = json.loads(re.findall(r'<script type="application/json" id="dots">(.*?)</script>', page)[0])
+    return data["numbers"], data["kinds"]
+
+
+def test_only_groups_to_be_trusted_have_colours_and_no_more_than_can_be_told_apart() -> None:
+    """The largest is not stable; twelve are, of which the smallest three are beyond the colours."""
+    stability = {0: 0.21, **{number: 0.6 + number / 100 for number in range(1, 13)}, 13: 0.59}
+    sizes = {-1: 90, 0: 50, **{number: 40 - number for number in range(1, 13)}, 13: 5}
+    dots = [Dot(0.0, 0.0, number, "1", "same") for number, size in sizes.items() for _ in range(size)]
+    page = render_map("a", "", dots, {number: Group(f"g{number}", of) for number, of in stability.items()})
+    numbers, kinds = groups_of(page)
+    assert numbers == [*range(1, 13), 0, 13, -1]
+    assert kinds == [0] * 9 + [1] * 3 + [2] * 2 + [3]
+    assert page.count("same") == 1
+
+
+def test_the_map_says_how_it_was_made(topics: Path, tmp_path: Path) -> None:
+    page = tmp_path / "map.html"
+    done = run(topics, "--plot", page, "--where", "episode_id < 81", "--level", "message", "--seed", "3")
+    run_id = re.findall(r"^(cluster-\d+): ", done.stderr, re.MULTILINE)[0]
+    note = re.findall(r'<p class="note">(.*?)</p>', page.read_text(encoding="utf-8"))[0]
+    for told in (
+        f"{run_id}: level message",
+        "algorithm hdbscan",
+        "encoder tfidf",
+        "where episode_id &lt; 81",
+        "seed 3",
+    ):
+        assert told in note
+
+
+def test_each_cluster_has_places_to_read_and_the_end_says_what_next(topics: Path, tmp_path: Path) -> None:
+    for level, place in (("episode", r"\d+"), ("message", r"\d+@0"), ("chunk", r"\d+@0\.0 \[0, \d+\)")):
+        rows = [json.loads(line) for line in run(topics, "--level", level, "--json").stdout.splitlines()]
+        for row in rows[:3]:
+            assert len(row["places"]) == 3
+            assert all(re.fullmatch(place, one) for one in row["places"])
+            assert [int(re.split("@", one)[0]) for one in row["places"]] == row["representatives"]
+    done = run(topics)
+    head, first, *_ = (line.split("\t") for line in done.stdout.splitlines())
+    assert head[-2:] == ["e.g.", "more / less than elsewhere"]
+    run_id, cluster_id = re.findall(r"investigate trend --cluster (\S+)/(\d+)\.", done.stderr)[0]
+    assert (cluster_id, f"investigate show {first[-2].split(',')[0]}." in done.stderr) == (first[0], True)
+    with open_reader(open_workspace(topics)) as reader:
+        assert reader.rows("FROM clusters WHERE run_id = ? AND cluster_id = ?", [run_id, int(cluster_id)])
+
+
+def test_what_no_word_names_has_its_beginning_for_a_label(tmp_path: Path) -> None:
+    numbers = random.Random(0)
+    texts = [" ".join(numbers.sample(TOPICS[number % 3].split(), 7)) for number in range(1, 91)]
+    workspace = make(tmp_path, [*texts, *["No  <b>" for _ in range(20)], *["1 2 " * 30 for _ in range(20)]])
+    labels = {row["label"] for row in map(json.loads, run(workspace, "--json").stdout.splitlines())}
+    assert {"“No <b>”", "“" + ("1 2 " * 10)[:39] + "…”"} <= labels
+    assert "" not in labels
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_hundred_thousand_dots_are_drawn_and_found(tmp_path: Path) -> None:
+    """In a narrow window too, where the map is as wide as the page, and square."""
+    page, numbers = tmp_path / "map.html", random.Random(0)
+    dots = [
+        Dot(numbers.uniform(-1, 1), numbers.uniform(-1, 1), number % 40 - 1, f"{number}@0", f"text {number}")
+        for number in range(100_000)
+    ]
+    page.write_text(render_map("Clusters", "", dots, {n: Group(f"g{n}", 0.9) for n in range(39)}), encoding="utf-8")
+    assert page.stat().st_size < 20_000_000
+    for width, height in ((1200, 900), (500, 1400)):
+        dom = shown(page, tmp_path, f"{width},{height}")
+        ((wide, high),) = re.findall(r'<canvas[^>]* width="(\d+)" height="(\d+)"', dom)
+        assert dom.count('aria-pressed="true"') == 40
+        assert int(wide) > 300
+        assert width > 600 or (int(wide) > 0.9 * width and abs(int(wide) - int(high)) <= 2)
 
 
 def test_a_map_of_nothing() -> None:

@@ -6,14 +6,15 @@ from xml.etree import ElementTree
 
 import pytest
 from investigate.cli.figures import interval, number, share
-from investigate.cli.plots import STYLE, Bar, Point, bars, histogram, line
+from investigate.cli.plots import STYLE, Bar, Point, bars, histogram, line, top
 
 HOSTILE = "</text><script>alert(1)</script> & \"quoted\" 'too' ]]>"
 
 
 def parsed(text: str) -> ElementTree.Element:
-    root = ElementTree.fromstring(text)
-    assert root.tag == "svg"
+    frame = ElementTree.fromstring(text)
+    (root,) = frame
+    assert (frame.tag, root.tag) == ("div", "svg")
     return root
 
 
@@ -72,6 +73,17 @@ def test_higher_is_drawn_higher_and_the_band_holds_the_line() -> None:
     tops = [float(pair.split(",")[1]) for pair in band.attrib["points"].split()]
     assert tops[0] < y0 < tops[3]
     assert tops[1] < y1 < tops[2]
+
+
+def test_lines_on_one_scale_can_be_held_against_each_other() -> None:
+    """The same value is as high in both, though one has a wider interval."""
+    wide, narrow = [Point(0, 0.1, 0, 0.8), Point(1, 0.2, 0, 0.4)], [Point(0, 0.1, 0, 0.2), Point(1, None)]
+    assert (top(wide), top(narrow), top([Point(0, None), Point(1, float("nan"))])) == (0.8, 0.2, 0.0)
+    drawn = [parsed(line("share", points, from_zero=True, to=0.8)) for points in (wide, narrow)]
+    first, second = (next(root.iter("circle")).attrib["cy"] for root in drawn)
+    assert first == second
+    alone = next(parsed(line("share", narrow, from_zero=True)).iter("circle")).attrib["cy"]
+    assert float(alone) < float(first) - 20
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,20 @@ def test_nothing_found_is_no_verdict_of_none(workspace: Path) -> None:
     done = run(workspace, "--sql", "episode_id % 7 = 0")
     assert "No change found" in done.stdout
     assert "would have been found in 80 %" in done.stdout
-    assert "Too little to test" in run(workspace, "nosuchword").stdout
+
+
+def test_what_no_episode_has_is_no_table_of_zeros(workspace: Path) -> None:
+    """But the words that are there, for a query takes no endings off; as JSON all rows are there."""
+    done = run(workspace, "skipped testing", "--in", "reasoning")
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith("0 of 1,200 episodes, 0 % [0 %, ")
+    assert second == "No episode has it, so there is no change to look for."
+    assert re.fullmatch(r"Words near it: tests \(1,200\), skip \(\d+\); endings count\.", third)
+    assert "read the episodes" not in done.stdout
+    *rows, last = (json.loads(line) for line in run(workspace, "skipped", "--json").stdout.splitlines())
+    assert (len(rows), last["k"], [row["word"] for row in last["near"]]) == (20, 0, ["skip"])
+    assert "near it" not in run(workspace, "nosuchword").stdout
+    assert "near it" not in run(workspace, "skipped", "--mode", "regex").stdout
 
 
 def test_errors_name_the_next_step(workspace: Path, tmp_path: Path) -> None:
@@ -123,18 +137,53 @@ def test_the_page_is_whole_and_alone(workspace: Path, tmp_path: Path) -> None:
     assert not {"\x1b", "\u202e"} & {*text}
 
 
+def test_both_curves_of_the_page_are_on_one_scale_and_bars_have_whiskers(workspace: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    run(workspace, "skip", "--html", page)
+    crude, fair, bars = page.read_text(encoding="utf-8").split("<svg")[1:]
+    ticks = [re.findall(r'class="axis end" x="\d+" y="([\d.]+)">([\d.]+)<', curve) for curve in (crude, fair)]
+    assert ticks[0] == ticks[1]
+    assert len(ticks[0]) >= 3
+    assert bars.count('class="whisker"') == bars.count('class="bar"') == 1
+
+
+def dumped(page: Path, tmp_path: Path) -> str:
+    quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--disable-quic"]
+    done = subprocess.run(
+        [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-component-update",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_narrow_screen_has_nothing_beside_it_and_letters_to_read(workspace: Path, tmp_path: Path) -> None:
+    """The page is measured from another, in a frame of 400 pixels; at a pattern without a space."""
+    page, around = tmp_path / "page.html", tmp_path / "around.html"
+    run(workspace, "skip|" + "x" * 300, "--mode", "regex", "--html", page)
+    around.write_text(
+        f"""<iframe id=f style="width:400px;height:900px" srcdoc="{escape(page.read_text(encoding="utf-8"))}"></iframe>
+        <script>f.onload = () => {{ const d = f.contentDocument, e = d.documentElement;
+        const size = (text) => parseFloat(getComputedStyle(text).fontSize);
+        document.title = [e.scrollWidth <= e.clientWidth, ...[...d.querySelectorAll("svg")].map(
+          (s) => Math.round(s.getScreenCTM().a * size(s.querySelector(".axis, g > text")))
+        )].join(" "); }}</script>""",
+        encoding="utf-8",
+    )
+    fits, *sizes = re.findall("<title>([^<]*)", dumped(around, tmp_path))[0].split()
+    assert fits == "true"
+    assert len(sizes) == 3
+    assert all(9 <= int(size) <= 16 for size in sizes)
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_shows_the_log_as_text(workspace: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     run(workspace, "skip", "--html", page)
-    quiet = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--disable-quic"]
-    done = subprocess.run(
-        [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--disable-component-update",
-         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert "<title>Trend: skip</title>" in done.stdout
-    assert "<script" not in done.stdout
-    assert "<img" not in done.stdout
-    assert "&lt;script" in done.stdout
-    assert done.stdout.count("</svg>") == 3
+    shown = dumped(page, tmp_path)
+    assert "<title>Trend: skip</title>" in shown
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert "&lt;script" in shown
+    assert shown.count("</svg>") == 3

@@ -105,6 +105,9 @@ def test_where_is_a_predicate_and_nothing_else(workspace: Workspace) -> None:
         assert reader.select_ids("episode_id > 1") == [2, 3]
         assert reader.select_ids("episode_id > 1 -- or so") == [2, 3]
         assert reader.select_ids(None, limit=1) == [1]
+        for empty in ("", " \n"):
+            with pytest.raises(UsageError, match="empty"):
+                reader.select_ids(empty)
         with pytest.raises(UsageError):
             reader.select_ids("1=1); DROP TABLE duplicates; --")
         with pytest.raises(UsageError):

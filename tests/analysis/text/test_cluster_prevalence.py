@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from investigate.analysis.statistics import Rate
-from investigate.analysis.text.prevalence import Facts, enrichments, prevalence, select_facts
+from investigate.analysis.text.enrichment import enrichments
+from investigate.analysis.text.prevalence import Facts, prevalence, select_facts
 from investigate.store.reader import open_reader
 from investigate.store.shards import ShardRows
 from investigate.store.types import Episode, Message, Part

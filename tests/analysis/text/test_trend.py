@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from investigate.analysis.text.index import update_text_index
 from investigate.analysis.text.trend import MOST_BINS, as_tables, make_trend, points, strata, trend_of
-from investigate.analysis.text.trend_members import Behaviour, Members, read_members
+from investigate.analysis.text.trend_members import Behaviour, Members, near_words, read_members
 from investigate.analysis.text.trend_reward import reward_link
 from investigate.analysis.text.trend_verdicts import caveats, verdicts
 from investigate.store.errors import InputError, NotFoundError, UsageError
@@ -112,6 +112,9 @@ def test_a_cluster_is_a_share_of_what_was_clustered(workspace: Workspace, fill: 
         run_id = writer.commit_run("cluster", {}, {"cluster_members": whole.select(order)})
     assert hits(workspace, Behaviour("cluster", f"{run_id}/0")) == [True, False, True]
     assert hits(workspace, Behaviour("cluster", f"{run_id}/-1")) == [False, True, False]
+    with open_writer(workspace) as writer:
+        writer.commit(Commit([], [], retired=[(3, 7)]))  # another revision of it came after the run
+    assert hits(workspace, Behaviour("cluster", f"{run_id}/0")) == [True, False]
     for text, error in ((f"{run_id}/7", NotFoundError), ("it's/1", NotFoundError), ("cluster-1", UsageError)):
         with pytest.raises(error):
             hits(workspace, Behaviour("cluster", text))
@@ -237,7 +240,64 @@ def test_none_and_all(shown: bool) -> None:
     assert (trend.k, trend.change.p, trend.alarm) == (6000 * shown, None, False)
     rows = points(trend)
     assert all(row["standardised"] == float(shown) and 0 <= row["low"] <= row["high"] <= 1 for row in rows)
-    assert "cannot be told" in " ".join(verdicts(trend))
+    _, nothing = verdicts(trend)
+    assert nothing == f"{'Every' if shown else 'No'} episode has it, so there is no change to look for."
+
+
+def test_a_few_that_cannot_be_tested_are_there_to_be_read() -> None:
+    """And one reward that is missing is one reward."""
+    members = table(0)
+    reward = np.where(np.arange(6000) == 5, np.nan, 1.0)
+    said = " ".join(
+        verdicts(trend_of(replace(members, hit=np.arange(6000) % 2000 == 7, reward=reward), "x", "none", 0))
+    )
+    assert "read the episodes themselves" in said
+    assert "1 reward missing" in said
+
+
+def test_what_is_known_of_too_few_is_said_to_be_that(workspace: Workspace, fill: Fill) -> None:
+    """Steps 1 to 3, and success known of those of step 3 alone: not --where is to be loosened, for there is none."""
+    fill(*({"training_step": 1 + i % 3, "success": True if i % 3 == 2 else None} for i in range(9)), {})
+    success = Behaviour("sql", "success")
+    with open_reader(workspace) as reader:
+        with pytest.raises(InputError, match=r"6 of the 9 .* NULL.* other 3 are all of step 3") as one:
+            make_trend(reader, success)
+        assert "--where" not in str(one.value)
+        with pytest.raises(InputError, match="loosen --where"):
+            make_trend(reader, success, where="training_step > 1")
+        with pytest.raises(InputError, match=r"not known of any of the 6 .* NULL"):
+            make_trend(reader, success, where="training_step < 3")
+        with pytest.raises(InputError, match=r"All 3 .* step 3.*; ingest") as whole:
+            make_trend(reader, Behaviour("sql", "true"), where="training_step = 3")
+        assert "loosen --where" in str(whole.value)
+
+
+def test_words_near_one_that_stands_nowhere(workspace: Workspace, fill: Fill) -> None:
+    said = ("the evaluation and Evaluation", "an evaluation, evaluated", "re-evaluating", "devaluation (evade)")
+    fill(
+        *({"said": text, "training_step": 1 + i} for i, text in enumerate(said)),
+        {"said": "evaluator", "asked": "evaluator?"}, {"asked": "evaluators", "training_step": 1},
+        {"said": "the evaluation", "training_step": 2, "digest": "a" * 32},
+        {"said": "the evaluation", "training_step": 2, "digest": "a" * 32},
+    )  # fmt: skip
+    with open_reader(workspace) as reader:
+        near = near_words(reader, Behaviour("keyword", "evaluate", kinds=["reasoning"]), None)
+        assert near == [("evaluation", 3), ("evaluated", 1), ("evaluating", 1)]
+        assert ("evaluators", 1) in near_words(reader, Behaviour("keyword", "evaluate"), None)
+        early = near_words(reader, Behaviour("keyword", "the EVALUATE", kinds=["reasoning"]), "training_step < 2")
+        assert early == [("evaluation", 1)]
+        assert near_words(reader, Behaviour("keyword", "xyzzy"), None) == []
+        assert near_words(reader, Behaviour("keyword", "42"), None) == []
+
+
+def test_environments_have_intervals_of_their_change() -> None:
+    """About their differences; narrower of more episodes; nothing where nothing was tried."""
+    tried = [local for local in trend_of(table(0), "x", "none", 0).environments if local.z is not None]
+    more = [local for local in trend_of(table(0, n=24000), "x", "none", 0).environments if local.z is not None]
+    for local in (*tried, *more):
+        assert local.low < local.after - local.before < local.high
+    wide, narrow = (np.mean([one.high - one.low for one in locals_]) for locals_ in (tried, more))
+    assert wide > 1.5 * narrow
 
 
 def test_several_training_runs_on_one_axis_are_said(workspace: Workspace, fill: Fill) -> None:
