@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from .index import Filters, TextIndex
 from .tokens import Query, find_tokens
 
-MOST_COPIES: Final = 1_000
+MOST_COPIES: Final = 200
 """So many parts are read and compared, some microseconds each."""
 _EDGE_CHARS: Final = 200
 _N_WORDS: Final = 10
