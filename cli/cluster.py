@@ -51,7 +51,6 @@ def command(
     from ..store.workspace import open_workspace
     from ..store.writer import open_writer
     from .encoding import ready_encoder
-    from .output import print_json, say
     from .selection import choices
 
     choices(by, _BY, "--by")
@@ -67,20 +66,21 @@ def command(
             reader, chosen, episode_ids=ids, **only, level=level, algorithm=algorithm, min_size=min_size, seed=seed
         )
     settings: dict[str, Any] = {
-        "level": level,
-        "algorithm": algorithm,
-        "encoder": found.encoder,
-        "in": kinds,
-        "role": roles,
-    }
-    settings |= {"min_size": min_size, "where": where, "seed": seed}
-    noted = settings | {"n_retired": n_retired}
+        "level": level, "algorithm": algorithm, "encoder": found.encoder, "in": kinds, "role": roles,
+        "min_size": min_size, "where": where, "seed": seed,
+    }  # fmt: skip
     run_id = None
     if found.collapse is None:
         with open_writer(opened) as writer:
-            run_id = writer.commit_run("cluster", noted, as_tables(found))
+            run_id = writer.commit_run("cluster", settings | {"n_retired": n_retired}, as_tables(found))
     if plot is not None:
         _write_map(plot, found, run_id, settings)
+    _tell(run_id, found, by, as_json)
+
+
+def _tell(run_id: str | None, found: Clusters, by: str | None, as_json: bool) -> None:
+    from .output import print_json, say
+
     if run_id is None:
         say(f"{_counted(found)} {found.collapse} Nothing is stored.")
         return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .compare import ClustersOption, FoldOption, KindsOption, PageOption, RolesOption, RowsOption
 from .options import EncoderOption, JsonOption, SeedOption, WhereOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ..store.reader import Reader
 
 
 def command(
@@ -51,24 +54,13 @@ def command(
             # What is encoded first is not drawn at random: it may be the reference, or what is held against it.
             say("Not all of the text is encoded, so novelty is left out and words are compared: `investigate index`.")
             chosen = None
-        passing = set(reader.select_ids(where))
-        of_reference = set(reader.select_ids(reference))
-        others = set(reader.select_ids(later)) if later is not None else passing - of_reference
         options = ("--later" if later is not None else "--later (all others)", "--reference")
         if where is not None:
             options = (f"{options[0]} with --where", "--reference with --where")
         found = discover_new(
-            reader,
-            chosen,
-            sorted(others & passing),
-            sorted(of_reference & passing),
-            kinds=chosen_kinds,
-            roles=chosen_roles,
-            fold_by=fold_by,
-            cluster_run=clusters,
-            seed=seed,
-            options=options,
-        )
+            reader, chosen, *_sides(reader, later, reference, where), kinds=chosen_kinds, roles=chosen_roles,
+            fold_by=fold_by, cluster_run=clusters, seed=seed, options=options,
+        )  # fmt: skip
     parameters = {
         "reference": reference, "later": later, "where": where, "in": chosen_kinds, "role": chosen_roles,
         "fold_by": fold_by, "clusters": clusters,
@@ -78,3 +70,11 @@ def command(
     asked = f"{later or 'all others'}{within}", f"{reference}{within}"
     output = Output(("later", "reference"), asked, fold_by, limit, as_json, html)
     tell(opened, "discover", "Discovery", found, parameters, output)
+
+
+def _sides(reader: Reader, later: str | None, reference: str, where: str | None) -> tuple[list[int], list[int]]:
+    """The episodes that may be new, and those of the reference."""
+    passing = set(reader.select_ids(where))
+    of_reference = set(reader.select_ids(reference))
+    others = passing - of_reference if later is None else set(reader.select_ids(later))
+    return sorted(others & passing), sorted(of_reference & passing)

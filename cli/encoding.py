@@ -81,20 +81,21 @@ def update_index(reader: Reader) -> None:
     """Index what ingest left; another writer at work, or a folder that cannot be written, only means that the newest
     episodes are not found yet."""
     from ..analysis.text.index import pending_shards, update_text_index
-    from ..store.catalog import connect_for_reading
+    from ..store.catalog import connect_for_reading, is_indexed
     from ..store.errors import StoreError
     from ..store.workspace import TEXT_INDEX
     from ..store.writer import open_writer
     from .output import say, track
 
     with connect_for_reading(reader.workspace.catalog_path) as catalog:
+        if is_indexed(catalog, TEXT_INDEX):
+            return
         rows = catalog.execute("SELECT shard_id FROM indexed WHERE index_name = ?", (TEXT_INDEX,))
         pending = pending_shards(reader, {row[0] for row in rows})
-    if not pending:
-        return
     try:
         with open_writer(reader.workspace) as writer:
             for _ in track(update_text_index(writer), "index", len(pending)):
                 pass
     except StoreError as error:
-        say(f"{len(pending)} shards are not indexed yet, so their episodes are not found: {error}")
+        if pending:
+            say(f"{len(pending)} shards are not indexed yet, so their episodes are not found: {error}")

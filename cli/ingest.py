@@ -153,7 +153,7 @@ def _unchanged(workspace: Workspace, files: list[Named], options: Options, no_in
     from ..store.workspace import TEXT_INDEX
 
     with catalog.connect_for_reading(workspace.catalog_path) as connection:
-        if not no_index and catalog.count_unindexed(connection, TEXT_INDEX):
+        if not no_index and not catalog.is_indexed(connection, TEXT_INDEX):
             return None
         known = catalog.read_known(connection)
     return report_all(files, known, options)

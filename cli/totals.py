@@ -56,16 +56,16 @@ def tell_concept(concept: Concept) -> None:
 def _words(reader: Reader, question: Question) -> str:
     """Which of a question's words stand anywhere, for a search that goes on by meaning."""
     from ..analysis.text.find import count_matches
-    from ..analysis.text.index import count_documents
-    from ..analysis.text.tokens import LongWordError, parse_query
+    from ..analysis.text.index import Filters
+    from ..analysis.text.tokens import LongWordError, Query, parse_query
 
     try:
         query, matching = parse_query(question.text), count_matches(reader, "keyword", question)
     except LongWordError:
         return "A word is too long for the index: ranked by meaning alone."
     words = list(dict.fromkeys([*query.terms, *(word for phrase in query.phrases for word in phrase)]))
-    known, _ = count_documents(reader.workspace, words)
-    absent = [word for word in words if not known.get(word)]
+    index = question.index(reader)
+    absent = [word for word in words if not index.count(Query(terms=(word,)), Filters())[0]]
     which = f"the word{'s' * (len(absent) > 1)} {', '.join(absent)}"
     if matching is None or not matching.n_parts:
         reason = f"No part has {which}" if absent else "No part that is searched has these words"

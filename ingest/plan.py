@@ -6,13 +6,12 @@ a long one for several readers. Knows no format but by its name.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,10 +20,10 @@ from ..store.errors import InputError
 from .detect import RefusedError, detect_source, get_format, read_head
 from .files import Named
 from .format import Position, Source, line_of, loads, read_lines
-from .options import Options
+from .options import Options, dump_options, load_options
 from .read import ReadTask, SourceTask, verified
 from .report import SourceReport
-from .stored import Held, read_prefix
+from .stored import Held
 from .unchanged import edition, is_stored
 from .unpack import is_packed
 
@@ -52,16 +51,21 @@ def plan(
         if os.path.isdir(file.path):  # it can be listed at most
             raise InputError(f"Cannot look into {name}; check the folder's permissions.")
         # How another format was to be read says nothing of this one.
-        kept = state.options if state and options.format_name in (None, state.format) else ""
-        asked = options.as_text() or kept
+        kept = load_options(state.options) if state and options.format_name in (None, state.format) else {}
+        asked = options.asked() or kept
+        # A format that was named by mistake, so that nothing came of it, is not kept.
+        named = options.format_name or (asked.get("format") if _came_of(held, kept.get("format")) else None)
         source = _source(file, n_bytes, asked)
-        chosen = _choose_format(options.format_name, source, state, held)
-        fresh = SourceState(name, chosen, n_bytes, mtime_ns, options=asked)
+        chosen = _choose_format(named, source, held)
+        if chosen != asked.get("format"):
+            asked = {key: value for key, value in asked.items() if key == "tokenizer"}
+            source = _source(file, n_bytes, asked)
+        fresh = SourceState(name, chosen, n_bytes, mtime_ns, options=dump_options(asked))
         packed = is_packed(source)
         if state is None:
             task = SourceTask(source, fresh)
         else:
-            again = options.again or (state.options, state.format) != (asked, chosen)
+            again = options.again or (state.options, state.format) != (fresh.options, chosen)
             task = _plan_again(source, state, held, fresh, not packed and not again, again)
         return task if packed or fresh.bytes - task.source.start <= PART_BYTES else _shared(task)
     except RefusedError as error:
@@ -75,30 +79,30 @@ def plan(
     return SourceReport(name, None, error=reason)
 
 
-def _choose_format(named: str | None, source: Source, state: SourceState | None, held: Held) -> str:
-    """The one that is named; or that by which its episodes were read, as long as it is the same file; else the one it
-    looks like. What was seen when nothing but half a line was there counts for nothing."""
-    named = named or (MAPPED if state and state.format == MAPPED and (held.records or held.skipped) else None)
+def _choose_format(named: str | None, source: Source, held: Held) -> str:
+    """The one that is named; else the one it looks like, or where it looks like none, that by which it was read."""
     if named:
         read_head(source)  # raises for what must not be read
         return named
-    before = next((stored.format for stored in held.records.values()), None)
     try:
-        found = detect_source(source)
+        return detect_source(source)
     except InputError:
+        before = next((stored.format for stored in held.records.values()), None)
         if before is None:
             raise
         read_head(source)
         return before
-    if state is None or before in (None, found):
-        return found
-    # It was read by a format that the user named, or is another file now.
-    grown = state.format == before and state.offset and read_prefix(source.path, state.offset, state.boundary)
-    return before if before and grown else found
 
 
-def _source(file: Named, n_bytes: int, options: str) -> Source:
-    asked = json.loads(options) if options else {}
+def _came_of(held: Held, format_name: str | None) -> bool:
+    """Is something stored that was read by the format? Of a mapping also what could not be read: no format that is
+    detected would have read it otherwise."""
+    if format_name == MAPPED and held.skipped:
+        return True
+    return any(stored.format == format_name for stored in held.records.values())
+
+
+def _source(file: Named, n_bytes: int, asked: dict[str, Any]) -> Source:
     columns = tuple((fact, column) for fact, column in asked.get("columns", ()))
     return Source(
         file.path,
@@ -170,9 +174,9 @@ def _is_of_lines(source: Source) -> bool:
     return True
 
 
-def group(root: Path, tasks: Iterable[SourceTask], most: int) -> Iterator[ReadTask]:
-    """The tasks for readers: small sources together, up to ``most`` bytes; a shared one in parts, in the order of the
-    file."""
+def group(root: Path, tasks: Iterable[SourceTask], most: Callable[[], int]) -> Iterator[ReadTask]:
+    """The tasks for readers: small sources together, up to ``most`` bytes, of which more may be known later; a shared
+    one in parts, in the order of the file."""
     small: list[SourceTask] = []
     size = 0
     for task in tasks:
@@ -180,7 +184,7 @@ def group(root: Path, tasks: Iterable[SourceTask], most: int) -> Iterator[ReadTa
             yield from _parts(root, task)
             continue
         n_bytes = task.state.bytes - task.source.start
-        if small and size + n_bytes > most:
+        if small and size + n_bytes > most():
             yield ReadTask(root, tuple(small))
             small, size = [], 0
         small.append(task)

@@ -41,15 +41,15 @@ def ingest(
         get_format(options.format_name)
     writer.settle()
     run = _Run(writer, files, options)
-    tasks = run.tasks()
-    first = next(tasks, None)
+    root = writer.workspace.root
+    # Files are looked at while the first ones are read: of thousands that takes as long as to start the readers.
+    tasks = group(root, run.tasks(), lambda: task_bytes(run.n_bytes))
+    ahead = list(islice(tasks, os.cpu_count() or 1))
     yield from run.told()
-    if first is not None:
+    if ahead:
         if engine is None or engine == Engine():
-            engine = Engine(min(os.cpu_count() or 1, 1 + run.n_bytes // task_bytes(run.n_bytes)))
-        root = writer.workspace.root
-        # Files are looked at while the first ones are read: of thousands that takes as long as to start the readers.
-        grouped = group(root, chain([first], tasks), task_bytes(run.n_bytes))
+            engine = Engine(len(ahead))
+        grouped = chain(ahead, tasks)
         for batch in run_tasks(read_task, grouped, first_id=writer.next_episode_id(), engine=engine):
             _check(root, batch)
             for ready in run.ready(batch):
@@ -110,7 +110,7 @@ class _Run:
 
     def _planned(self) -> Iterator[SourceTask | SourceReport]:
         known, options = self._known, self._options
-        unread = dict(known.unread)
+        unread, before = dict(known.unread), _by_archive(known.states)
         with ExitStack() as opened:
             stored = StoredSources(self._writer.workspace, opened)
             waiting = deque(self._looked_at)
@@ -126,19 +126,22 @@ class _Run:
                 held = stored.of(file.name, _to_read(known, waiting)) if state else Held()
                 planned = plan(file, state, held, options, unread)
                 if not _is_archive(file, planned, options):
+                    if isinstance(planned, SourceTask):
+                        yield from self._retire(stored, before.get(file.name, ()))
                     yield planned
                     continue
                 # Its members come in its place.
                 try:
                     inside = list(members(file))
-                    reason = ""
                 except InputError as error:
                     reason = str(error)
                     yield SourceReport(file.name, None, error=reason)
                 else:
+                    reason = ""
+                    self.n_bytes += sum(map(size_of, inside))
                     waiting.extendleft((member, report_unchanged(member, known, options)) for member in inside[::-1])
                     names = {member.name for member in inside}
-                    lost = [name for name in known.states if name.startswith(f"{file.name}!") and name not in names]
+                    lost = [name for name in before.get(file.name, ()) if name not in names]
                     yield from self._retire(stored, lost)
                     for name in [name for name in unread if name.startswith(f"{file.name}!") and name not in names]:
                         del unread[name]
@@ -152,7 +155,8 @@ class _Run:
             self._writer.remember_unread(new, read)
 
     def _retire(self, stored: StoredSources, names: Sequence[str]) -> Iterator[SourceReport]:
-        """Members that their archive no longer has: an archive that was rewritten must not mix two runs."""
+        """Members that their archive no longer has, or that is none any more: what was rewritten must not mix two
+        runs."""
         for name in names:
             held = stored.of(name, names)
             episodes = [(record.episode_id, record.revision) for record in held.records.values()]
@@ -160,6 +164,16 @@ class _Run:
             self._writer.commit(Commit([], [], retired=episodes, mended=places))
             self._writer.forget_sources([name])
             yield SourceReport(name, self._known.states[name].format, removed=len(episodes))
+
+
+def _by_archive(sources: Iterable[str]) -> dict[str, list[str]]:
+    """The sources below everything that may be their archive."""
+    below: dict[str, list[str]] = {}
+    for source in sources:
+        for place, sign in enumerate(source):
+            if sign == "!":
+                below.setdefault(source[:place], []).append(source)
+    return below
 
 
 def _to_read(known: Known, waiting: Iterable[tuple[Named, object]]) -> Iterator[str]:

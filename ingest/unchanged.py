@@ -55,8 +55,7 @@ def report_unchanged(file: Named, known: Known, options: Options) -> list[Source
         state
         and is_stored(state, n_bytes, mtime_ns)
         and name in known.counts
-        and options.format_name in (None, state.format)
-        and options.as_text() in ("", state.options)
+        and options.are_met_by(state.format, state.options)
     ):
         episodes, skipped = known.counts[name]
         return [SourceReport(name, state.format, unchanged=episodes, still_skipped=skipped, bytes=state.bytes)]
@@ -81,7 +80,7 @@ def gone(unread: Iterable[str]) -> list[str]:
 
 
 def _is_gone(name: str) -> bool:
-    if "://" in name:  # to look there takes a network
+    if "://" in name or "\\x" in name:  # to look there takes a network; such a name may stand for bytes
         return False
     if os.path.isdir(name):
         return os.access(name, os.R_OK | os.X_OK)

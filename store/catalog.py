@@ -179,13 +179,21 @@ def is_unsettled(connection: sqlite3.Connection) -> bool:
     return row is None or bool(row[0])
 
 
-def count_unindexed(connection: sqlite3.Connection, index_name: str) -> int:
-    """How many shards of parts a derived index lacks."""
+def is_indexed(connection: sqlite3.Connection, index_name: str) -> bool:
+    """Does a derived index hold every shard of parts, and has it let go of what was retired?"""
     query = (
         "SELECT count(*) FROM shards WHERE table_name = 'parts' AND shard_id NOT IN "
         "(SELECT shard_id FROM indexed WHERE index_name = ?)"
     )
-    return int(connection.execute(query, (index_name,)).fetchone()[0])
+    lacking = int(connection.execute(query, (index_name,)).fetchone()[0])
+    retired = int(connection.execute("SELECT coalesce(max(rowid), 0) FROM retired").fetchone()[0])
+    return not lacking and retired_in(connection, index_name) == retired
+
+
+def retired_in(connection: sqlite3.Connection, index_name: str) -> int:
+    """How much of what was retired, in that order, a derived index has let go of."""
+    query = "SELECT max(CAST(shard_id AS INTEGER)) FROM indexed WHERE index_name = ?"
+    return int(connection.execute(query, (f"{index_name}-retired",)).fetchone()[0] or 0)
 
 
 def _select(connection: sqlite3.Connection, table: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:

@@ -44,6 +44,7 @@ def compact(writer: Writer, *, max_small: int = MAX_SMALL) -> int:
                 if len(shards) > 1:
                     writer.replace([Replacement(shards, _merged(reader, shards, keep))])
                     n_merged += len(shards)
+    writer.settle()
     return n_merged
 
 

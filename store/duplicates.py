@@ -1,6 +1,6 @@
 """Which episodes were logged twice.
 
-Takes a reader, gives pairs of episode and original. Knows uids, identities and lengths, not where they come from.
+Takes a reader, gives pairs of episode and original. Knows digests, identities and lengths, not where they come from.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import numpy as np
 from .reader import Reader
 
 _REPEATED = """
-WITH copies AS (
-    SELECT *, hash(uid, experiment, checkpoint, model, split, training_step) AS copy FROM episodes),
+WITH numbered AS (
+    SELECT *, try_cast(split_part(record, '/', 1) AS BIGINT) AS line,
+           row_number() OVER (PARTITION BY source, digest ORDER BY line, record, episode_id) AS occurrence
+    FROM episodes),
+copies AS (
+    SELECT *, hash(digest, occurrence, experiment, checkpoint, model, split, training_step) AS copy FROM numbered),
 keys AS (
     SELECT episode_id, copy, coalesce(identity, copy::VARCHAR) AS identity, row_number() OVER (
-        ORDER BY n_chars DESC, source, try_cast(split_part(record, '/', 1) AS BIGINT), episode_id) - 1 AS place
+        ORDER BY n_chars DESC, source, line, episode_id) - 1 AS place
     FROM copies),
 counted AS (
     SELECT *, count(*) OVER (PARTITION BY copy) AS n_equal, count(*) OVER (PARTITION BY identity) AS n_same FROM keys)
@@ -29,8 +33,9 @@ def find_duplicates(reader: Reader) -> list[tuple[int, int]]:
     itself such a duplicate.
 
     A copy is the same record of another source, with the same facts: equal bytes, and as many equal ones before it. So
-    a file that was copied is one, and the n equal answers of a policy that has collapsed stay n: they are samples, and
-    to fold them would falsify every rate. The fullest is the original: an identity may stand in one file with a
+    a file that was copied is one, and n equal rows of one file stay n: they are the samples of a policy that has
+    collapsed, and to fold them would falsify every rate. Equal rows of two files are taken for copies, since bytes do
+    not tell them from samples. The fullest is the original: an identity may stand in one file with a
     summary, in another with the whole run. Among equals it is the first by source and place within it: ids come in that
     order only where one reader reads.
     """

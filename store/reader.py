@@ -53,8 +53,7 @@ _VIEWS = {
     "clusters": "FROM stored_clusters",
     # Of an episode that has a newer revision than the run saw, what was clustered is not what is there.
     "cluster_members": """
-        SELECT m.*, EXISTS (FROM retired r WHERE r.episode_id = m.episode_id AND r.place > coalesce(u.n_retired, 0))
-               AS stale
+        SELECT m.*, EXISTS (FROM retired r WHERE r.episode_id = m.episode_id AND r.place > u.n_retired) AS stale
         FROM stored_cluster_members m
         LEFT JOIN (SELECT run_id, (parameters->>'n_retired')::BIGINT AS n_retired FROM runs) u USING (run_id)""",
     "differences": "FROM stored_differences",

@@ -213,10 +213,18 @@ class Writer:
                 "INSERT OR IGNORE INTO indexed VALUES (?, ?)", [(index_name, shard_id) for shard_id in shard_ids]
             )
 
+    def retired_in(self, index_name: str) -> int:
+        """How much of what was retired, in that order, a derived index has let go of."""
+        return catalog.retired_in(self._connection, index_name)
+
+    def mark_retired_in(self, index_name: str, n_retired: int) -> None:
+        self.mark_indexed(f"{index_name}-retired", [str(n_retired)])
+
     def forget_index(self, index_name: str) -> None:
         """Say that a derived index holds nothing, as when its folder was removed."""
         with catalog.transaction(self._connection):
-            self._connection.execute("DELETE FROM indexed WHERE index_name = ?", (index_name,))
+            names = (index_name, f"{index_name}-retired")
+            self._connection.execute("DELETE FROM indexed WHERE index_name IN (?, ?)", names)
 
     def set_model(self, logged_name: str, target: str) -> None:
         """Say which model replays episodes that were logged under a name."""

@@ -32,6 +32,10 @@ from .tokens import Query, find_tokens, phrase_places, segment
 _FORMER_NAMES: Final = ("text", "text-2")
 _BEGUN: Final = f"{TEXT_INDEX}-begun"
 """In the catalog: the shards of which the index may hold documents."""
+_GONE: Final = (
+    "SELECT DISTINCT episode_id FROM retired WHERE place > ? AND episode_id NOT IN (SELECT episode_id FROM episodes)"
+)
+"""Episodes that no longer count, in any revision; those of others go when the next revision comes."""
 _HEAP_BYTES: Final = 128_000_000
 _COLUMNS: Final = ("episode_id", "revision", "message_index", "part_index", "role", "kind", "text")
 _PART_BITS: Final = 24
@@ -69,7 +73,12 @@ def update_text_index(writer: Writer) -> Iterator[Shard]:
     with open_reader(writer.workspace) as reader:
         done = writer.indexed(TEXT_INDEX)
         pending = [shard for shard in reader.shards("parts") if shard.shard_id not in done]
+        gone = reader.rows(_GONE, [writer.retired_in(TEXT_INDEX)])
+        n_retired = reader.n_retired()
         if not pending:
+            if gone:
+                forget_in_index(writer, [row["episode_id"] for row in gone])
+            writer.mark_retired_in(TEXT_INDEX, n_retired)
             return
         index = tantivy.Index(_schema(), path=str(folder))
         adding = index.writer(_HEAP_BYTES)
@@ -82,6 +91,10 @@ def update_text_index(writer: Writer) -> Iterator[Shard]:
             adding.commit()
             writer.mark_indexed(TEXT_INDEX, [shard.shard_id])
             yield shard
+        for row in gone:
+            adding.delete_documents_by_term("episode_id", row["episode_id"])
+        adding.commit()
+        writer.mark_retired_in(TEXT_INDEX, n_retired)
         adding.wait_merging_threads()
 
 

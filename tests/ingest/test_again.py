@@ -160,7 +160,7 @@ def test_a_reading_that_was_cut_short_is_not_taken_for_whole(
     monkeypatch.setattr("investigate.ingest.read.FLUSH_ROWS", 4)
     other = Options("mapped", None, parse_mapping("prompt=q,text=two"))
     with open_writer(workspace) as writer:
-        (task,) = group(workspace.root, _tasks(writer, path, other), 1)
+        (task,) = group(workspace.root, _tasks(writer, path, other), lambda: 1)
         batch = next(iter(read_task(task, LocalLease(writer.next_episode_id()))))
         writer.commit(Commit(batch.shards, batch.states, batch.retired, batch.mended, batch.skipped, batch.next_id))
     said = "SELECT text FROM parts WHERE role = 'assistant' ORDER BY ALL"

@@ -1,6 +1,9 @@
 """A source that is not what it was: overwritten, rewritten in part, read by another format, an archive packed anew."""
 
+import gzip
 import json
+import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -145,6 +148,52 @@ def test_what_an_archive_no_longer_holds_is_retired(workspace: Workspace, tmp_pa
     assert sum(report.episodes for report in run(workspace, path)) == 2
 
 
+def test_an_archive_that_is_a_log_now_keeps_no_members(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "runs.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jsonl", "".join(line + "\n" for line in chats("first", 2)))
+    run(workspace, path)
+    write(path, chats("second", 1))
+    assert sorted(report.removed for report in run(workspace, path)) == [0, 2]
+    assert answers(workspace) == ["second answer 0"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json"])
+def test_the_format_that_was_named_stays_where_only_the_time_changed(
+    workspace: Workspace, tmp_path: Path, kind: str
+) -> None:
+    rows = [
+        {"messages": [{"role": "assistant", "content": f"m{i}"}], "prompt": f"p{i}", "completion": f"c{i}"}
+        for i in range(3)
+    ]
+    path = tmp_path / f"a.{kind}"
+    text = json.dumps(rows) if kind == "json" else "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if kind.endswith("gz") else text.encode())
+    (detected,) = run(create_workspace(tmp_path / "other"), path)
+    assert detected.format == "openai_chat"
+    run(workspace, path, format_name="prompt_completion")
+    os.utime(path, ns=(1, 1))
+    (report,) = run(workspace, path)
+    assert (report.format, report.episodes, report.unchanged) == ("prompt_completion", 0, 3)
+    assert answers(workspace) == ["c0", "c1", "c2"]
+
+
+def test_copies_of_a_log_that_has_lost_its_head_are_seen(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = chats("first", 3)
+    write(path, lines)
+    run(workspace, path)
+    write(path, lines[1:])
+    run(workspace, path)
+    shutil.copy(path, tmp_path / "b.jsonl")
+    run(workspace, tmp_path / "b.jsonl")
+    with open_reader(workspace) as reader:
+        rows = reader.rows("SELECT source, duplicate_of IS NOT NULL AS copied FROM episodes ORDER BY source, record")
+    assert [(Path(row["source"]).name, row["copied"]) for row in rows] == [
+        ("a.jsonl", False), ("a.jsonl", False), ("b.jsonl", True), ("b.jsonl", True),
+    ]  # fmt: skip
+
+
 def test_files_are_looked_at_while_others_are_read(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
     """To look at thousands takes as long as to start the readers; one that goes meanwhile is told of."""
     monkeypatch.setattr("investigate.ingest.plan.LEAST_TASK_BYTES", 1)
@@ -171,7 +220,7 @@ def test_many_sources_are_read_again_together(workspace: Workspace, tmp_path: Pa
     folder.mkdir()
     for i in range(10):
         write(folder / f"{i}.jsonl", chats(f"run{i}", 1 + i % 3))
-    n = len(answers(workspace) or [1 for report in run(workspace, folder) for _ in range(report.episodes)])
+    n = sum(report.episodes for report in run(workspace, folder))
     again = run(workspace, folder, again=True)
     assert [(report.episodes, report.unchanged) for report in again] == [(0, 1 + i % 3) for i in range(10)]
     write(folder / "4.jsonl", chats("changed", 2))

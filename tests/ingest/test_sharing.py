@@ -374,7 +374,7 @@ def test_parts_end_with_lines_and_make_up_the_file(
     path = write(tmp_path / "a.jsonl", lines, "{torn")
     raw, workspace = path.read_bytes(), fresh()
     task = planned(workspace, path)
-    parts = [part.sources[0].source for part in group(workspace.root, [task], 1)]
+    parts = [part.sources[0].source for part in group(workspace.root, [task], lambda: 1)]
     assert len(parts) > 5
     assert parts[0].start == parts[0].first_record == 0
     assert parts[-1].end == len(raw)
@@ -393,7 +393,7 @@ def test_what_is_read_is_there_before_all_parts_are_known(
     with monkeypatch.context() as patch:
         patch.setattr("investigate.ingest.plan.PART_BYTES", 300)
         patch.setattr("investigate.ingest.plan._BLOCK_BYTES", 64)
-        tasks = list(group(workspace.root, [planned(workspace, path)], 1))
+        tasks = list(group(workspace.root, [planned(workspace, path)], lambda: 1))
     given = []
 
     def slowly() -> Iterator[ReadTask]:

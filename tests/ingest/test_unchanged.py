@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from investigate.analysis.text.index import Filters, TextIndex, update_text_index
+from investigate.analysis.text.tokens import parse_query
 from investigate.ingest.files import walk
 from investigate.ingest.options import Options
 from investigate.ingest.report import SourceReport
 from investigate.ingest.run import ingest
 from investigate.ingest.unchanged import report_all
 from investigate.store import catalog
+from investigate.store.compact import compact
 from investigate.store.workspace import TEXT_INDEX, Workspace, create_workspace
 from investigate.store.writer import Commit, open_writer
 
@@ -114,6 +117,21 @@ def test_what_is_gone_is_no_longer_told(workspace: Workspace, logs: Path) -> Non
         assert {Path(name).name for name in writer.known().unread} == {"c.zip", "c.zip!other.txt", "empty.jsonl"}
 
 
+def test_names_that_are_no_text_are_remembered(workspace: Workspace, logs: Path) -> None:
+    with open(os.fsencode(logs) + b"/bad\xe9.bin", "wb") as file:
+        file.write(b"nothing of ours\n")
+    assert read(workspace, logs)
+    assert known(workspace, logs) == read(workspace, logs)
+
+
+def test_merging_shards_is_nothing_new(workspace: Workspace, logs: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl", "c.zip"):
+        read(workspace, logs / name)
+    with open_writer(workspace) as writer:
+        assert compact(writer, max_small=1)
+    assert known(workspace, logs / "a.jsonl") is not None
+
+
 def test_nothing_is_said_before_it_was_counted(workspace: Workspace, logs: Path) -> None:
     """As when a run was killed after its last commit."""
     before = read(workspace, logs / "b.jsonl")
@@ -135,10 +153,23 @@ def test_a_catalog_from_before_counts_is_counted(workspace: Workspace, logs: Pat
     assert known(workspace, logs) is not None
 
 
-def test_a_shard_that_is_not_indexed_is_counted(workspace: Workspace, logs: Path) -> None:
+def test_what_an_index_lacks_or_holds_no_longer_rightly_is_seen(workspace: Workspace, logs: Path) -> None:
+    def is_indexed() -> bool:
+        with catalog.connect_for_reading(workspace.catalog_path) as connection:
+            return catalog.is_indexed(connection, TEXT_INDEX)
+
     read(workspace, logs)
-    with catalog.connect_for_reading(workspace.catalog_path) as connection:
-        assert catalog.count_unindexed(connection, TEXT_INDEX) > 0
+    assert not is_indexed()
+    with open_writer(workspace) as writer:
+        assert list(update_text_index(writer))
+    assert is_indexed()
+    (logs / "a.jsonl").write_text(CHAT)
+    read(workspace, logs)
+    assert not is_indexed()
+    with open_writer(workspace) as writer:
+        assert not list(update_text_index(writer))
+    assert is_indexed()
+    assert TextIndex(workspace).count(parse_query("hello"), Filters()) == (3, 3)
 
 
 _COMMAND = """
