@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -88,9 +89,13 @@ class Static:
         """Fit to a sample of distinct texts of so many parts, and keep the result. Raises StoreError where it cannot be
         written."""
         assert self.fitted is not None
-        counts = _counts(self.folder, sample)
-        matrix = fit_tokens(counts, self.teach(sample), self._distilled()) if sample else self._unfitted()
-        _save(self.fitted, lambda file: np.savez(file, tokens=matrix.astype(np.float16), n_parts=n_parts))
+
+        def write(file: BinaryIO) -> None:
+            prior = self._distilled()
+            matrix = fit_tokens(_counts(self.folder, sample), self.teach(sample), prior) if sample else self._unfitted()
+            np.savez(file, tokens=matrix.astype(np.float16), n_parts=n_parts)
+
+        _save(self.fitted, write)
 
     def state(self) -> str:
         """sha256 of the matrix that was fitted; nothing without one."""
@@ -115,8 +120,7 @@ class Static:
         top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         path = top / "investigate" / f"distilled-{self.fingerprint[:16]}.npy"
         if not path.exists():
-            distilled = distil(self.load()).astype(np.float16)
-            _save(path, lambda file: np.save(file, distilled))
+            _save(path, lambda file: np.save(file, distil(self.load()).astype(np.float16)))
         return _load(path, path.stat().st_mtime_ns)
 
 
@@ -213,6 +217,7 @@ def _load(path: Path, changed_ns: int) -> Array:
 
 
 def _save(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """What is written takes long to find out, so the file is opened first: that it cannot be is said at once."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,3 +229,6 @@ def _save(path: Path, write: Callable[[BinaryIO], None]) -> None:
             f"Cannot write {path}: {error.strerror}; give it room and permission (the cache of the user is under "
             "XDG_CACHE_HOME)."
         ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -150,6 +150,7 @@ def test_probes_read_what_text_cannot(code: SimpleNamespace, shipped: tuple[Any,
 
 
 @pytest.mark.parametrize("where", ["act", "generated"])
+@pytest.mark.slow
 def test_the_direction_of_evaluation_moves_the_action(
     code: SimpleNamespace, shipped: tuple[Any, Any], where: str
 ) -> None:

@@ -223,6 +223,7 @@ print(searches, seen)
 INGEST = "from investigate.cli.main import main; main()"
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_is_never_killed(tmp_path: Path) -> None:
     """kill -9 of the writer in the middle, its readers going down with it, while another process searches."""
     logs = tmp_path / "logs"

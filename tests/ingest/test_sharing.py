@@ -210,6 +210,7 @@ def test_any_history_in_parts_is_that_of_one_reader(
         again = history.change()
 
 
+@pytest.mark.slow
 def test_parts_cut_short_after_any_commit_leave_no_gap(
     tmp_path: Path, fresh: Callable[[], Workspace], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,7 +109,7 @@ def test_a_cluster_is_a_share_of_what_was_clustered(workspace: Workspace, fill: 
     with open_writer(workspace) as writer:
         whole = pa.table(members | {name: pa.nulls(5) for name in ("message_index", "part_index", "start", "end")})
         order = [name for name in RUN_TABLES["cluster_members"].names if name != "run_id"]
-        run_id = writer.commit_run("cluster", {}, {"cluster_members": whole.select(order)})
+        run_id = writer.commit_run("cluster", {"n_retired": 0}, {"cluster_members": whole.select(order)})
     assert hits(workspace, Behaviour("cluster", f"{run_id}/0")) == [True, False, True]
     assert hits(workspace, Behaviour("cluster", f"{run_id}/-1")) == [False, True, False]
     with open_writer(workspace) as writer:
