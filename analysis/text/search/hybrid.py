@@ -14,12 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from ....store.reader import Reader
-from ..encode import Encoder
 from ..find import Match, Mode, Question
 from ..fusion import fuse_shares
 from ..index import Filters, PartKey, coverage
 from ..tokens import LongWordError, Query, allows, parse_meaning, parse_query
-from ..vectors import open_vectors
 from . import keyword, semantic
 
 # Deep enough for a part that both rankings place in the middle to overtake one that a single ranking places high.
@@ -45,7 +43,7 @@ def _search(reader: Reader, question: Question) -> list[Match]:
         return []
     filters = question.filters._replace(episode_ids=sorted({key.episode_id for key in keys}))
     scores = _scores(reader, question, query, filters) | {match.key: match.score for match in by_words}
-    similarities, background = _similarities(reader, question.encoder, asked, filters)
+    similarities, background = _similarities(reader, question, asked, filters)
     near = np.array([similarities.get(key, background) for key in keys])
     words = np.array([scores.get(key, 0.0) for key in keys])
     fused = fuse_shares(words, _coverage(reader, question, query, by_words), near, background)
@@ -86,10 +84,12 @@ def _scores(reader: Reader, question: Question, query: Query, filters: Filters) 
     return question.index(reader).find(query, filters, _MOST_PARTS).scores
 
 
-def _similarities(reader: Reader, encoder: Encoder, asked: str, filters: Filters) -> tuple[dict[PartKey, float], float]:
+def _similarities(
+    reader: Reader, question: Question, asked: str, filters: Filters
+) -> tuple[dict[PartKey, float], float]:
     """The cosine similarity of every encoded part that passes the filters (its best chunk's), and the mean one of
     chunks from all over the workspace."""
-    index, vector = open_vectors(reader, encoder), encoder.ask([asked])[0]
+    index, vector = semantic.asked(reader, question, asked)
     found: dict[PartKey, float] = {}
     n_vectors = sum(len(segment.vectors) for segment in index.segments)
     everywhere: list[np.ndarray] = []

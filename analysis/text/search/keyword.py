@@ -72,4 +72,4 @@ def _verified(reader: Reader, question: Question, query: Query, found: Found, ke
     return matches
 
 
-SEARCH = Mode(summary="words and phrases, ranked by BM25", search=_search, count=_count, n_most=100_000)
+SEARCH = Mode(summary="words and phrases, ranked by BM25", search=_search, count=_count, n_most=20_000)
