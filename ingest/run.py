@@ -157,7 +157,8 @@ class _Run:
     def _retire(self, stored: StoredSources, names: Sequence[str]) -> Iterator[SourceReport]:
         """Members that their archive no longer has, or that is none any more: what was rewritten must not mix two
         runs."""
-        for name in names:
+        # A file of its own may have the sign of an archive in its name.
+        for name in (name for name in names if not os.path.lexists(name)):
             held = stored.of(name, names)
             episodes = [(record.episode_id, record.revision) for record in held.records.values()]
             places = [(name, *place) for place in held.skipped]

@@ -158,6 +158,17 @@ def test_an_archive_that_is_a_log_now_keeps_no_members(workspace: Workspace, tmp
     assert answers(workspace) == ["second answer 0"]
 
 
+def test_a_file_that_is_named_like_a_member_is_none(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    write(folder / "wow", chats("first", 1))
+    write(folder / "wow!.jsonl", chats("second", 1))
+    run(workspace, folder)
+    write(folder / "wow", chats("first", 2))
+    assert sum(report.removed for report in run(workspace, folder)) == 0
+    assert answers(workspace) == ["first answer 0", "first answer 1", "second answer 0"]
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json"])
 def test_the_format_that_was_named_stays_where_only_the_time_changed(
     workspace: Workspace, tmp_path: Path, kind: str
