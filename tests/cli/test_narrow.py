@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
+from collections.abc import Callable
 
 import pytest
 
@@ -38,31 +32,11 @@ print_table(LOCAL_COLUMNS, [local], right=LOCAL_COLUMNS[1:], drop=LOCAL_DROP)
 """
 
 
-def on_a_terminal(program: str, n_columns: int, *arguments: str) -> str:
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, n_columns, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    child = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm"},
-    )  # fmt: skip
-    os.close(theirs)
-    shown = b""
-    try:
-        while piece := os.read(ours, 65536):
-            shown += piece
-    except OSError:  # what Linux says when the other side is closed
-        pass
-    os.close(ours)
-    assert child.wait() == 0, shown.decode()
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r", "")
-
-
 def table_lines(shown: str) -> list[str]:
     return [line for line in shown.splitlines() if not line.startswith("No room for")]
 
 
-def test_columns_go_in_the_order_that_is_asked_for_and_are_named_in_theirs() -> None:
+def test_columns_go_in_the_order_that_is_asked_for_and_are_named_in_theirs(on_a_terminal: Callable[..., str]) -> None:
     table = (
         '{"columns": ["name", "claim", "extra", "n", "sure"], "rows": [["a", "b", "c", 100000, "yes"]], '
         '"right": ["n"], "drop": ["extra", "claim", "nosuch"]}'
@@ -76,7 +50,7 @@ def test_columns_go_in_the_order_that_is_asked_for_and_are_named_in_theirs() -> 
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_clusters_keep_their_stability_and_where_to_read_them(width: int) -> None:
+def test_clusters_keep_their_stability_and_where_to_read_them(width: int, on_a_terminal: Callable[..., str]) -> None:
     shown = on_a_terminal(CLUSTERS, width)
     assert max(map(len, table_lines(shown))) <= width
     for kept in ("cluster_id", "stability", "0.81", "label", "e.g."):
@@ -89,7 +63,7 @@ def test_clusters_keep_their_stability_and_where_to_read_them(width: int) -> Non
 
 
 @pytest.mark.parametrize("width", [60, 80, 130])
-def test_a_rate_of_a_trend_never_stands_without_its_interval(width: int) -> None:
+def test_a_rate_of_a_trend_never_stands_without_its_interval(width: int, on_a_terminal: Callable[..., str]) -> None:
     shown = on_a_terminal(TREND, width)
     assert max(map(len, table_lines(shown))) <= width
     (first, *_), (second, *_) = (

@@ -1,16 +1,11 @@
 """``investigate profile``: on the terminal, as JSON Lines, and as a page in a real browser."""
 
 import json
-import os
-import pty
 import re
 import shutil
-import struct
 import subprocess
-import sys
-import termios
+from collections.abc import Callable
 from dataclasses import replace
-from fcntl import ioctl
 from pathlib import Path
 from typing import Any
 
@@ -102,37 +97,19 @@ def test_the_notes_belong_to_the_report(workspace: Path) -> None:
     assert "3 of 10 rows; --limit N shows more." in done.stdout
 
 
-def on_a_terminal(workspace: Path, n_columns: int) -> list[str]:
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, n_columns, 0, 0))
-    program = "import typer; from investigate.cli import profile; typer.run(profile.command)"
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    child = subprocess.Popen(
-        [sys.executable, "-c", program, "-w", str(workspace)],
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm"},
-    )  # fmt: skip
-    os.close(theirs)
-    shown = b""
-    try:
-        while piece := os.read(ours, 65536):
-            shown += piece
-    except OSError:  # what Linux says when the other side is closed
-        pass
-    assert child.wait() == 0, shown.decode()
-    os.close(ours)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).replace("\r", "").splitlines()
+PROGRAM = "import typer; from investigate.cli import profile; typer.run(profile.command)"
 
 
-def test_a_terminal_of_80_columns_is_enough(workspace: Path) -> None:
+def test_a_terminal_of_80_columns_is_enough(workspace: Path, on_a_terminal: Callable[..., str]) -> None:
     """No line is longer, and no column but the least is left out."""
-    lines = on_a_terminal(workspace, 80)
+    lines = on_a_terminal(PROGRAM, 80, "-w", str(workspace)).splitlines()
     assert max(map(len, lines)) <= 80
     left_out = {line.split(":")[1].split(".")[0].strip() for line in lines if line.startswith("No room for")}
     assert left_out <= {"groups", "unparsable"}
 
 
-def test_notes_are_wrapped_to_a_narrow_terminal(workspace: Path) -> None:
-    lines = on_a_terminal(workspace, 60)
+def test_notes_are_wrapped_to_a_narrow_terminal(workspace: Path, on_a_terminal: Callable[..., str]) -> None:
+    lines = on_a_terminal(PROGRAM, 60, "-w", str(workspace)).splitlines()
     first = next(place for place, line in enumerate(lines) if line.startswith("Folded: "))
     assert 40 < len(lines[first]) <= 60
     assert 40 < len(lines[first + 1]) <= 60
